@@ -1,0 +1,46 @@
+//! The only reader of the environment: every variable that the tool obeys, documented once.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The password for every connection string that has none, as libpq reads it.
+pub const PGPASSWORD: &str = "PGPASSWORD";
+/// A libpq password file; default `~/.pgpass`.
+pub const PGPASSFILE: &str = "PGPASSFILE";
+/// Where the journals of runs are kept; default `journal` in the working folder.
+pub const XTASK_JOURNAL_DIR: &str = "XTASK_JOURNAL_DIR";
+/// Folder with `postgres`, `initdb` and `pg_ctl` for the source of a rehearsal.
+pub const XTASK_SOURCE_BINDIR: &str = "XTASK_SOURCE_BINDIR";
+/// Folder with `postgres`, `initdb` and `pg_ctl` for the target of a rehearsal.
+pub const XTASK_TARGET_BINDIR: &str = "XTASK_TARGET_BINDIR";
+
+/// The value of a variable that is set and not empty.
+#[expect(clippy::disallowed_methods, reason = "the one owner of the environment")]
+pub fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The same, as text; a value that is not UTF-8 counts as absent.
+pub fn text(name: &str) -> Option<String> {
+    variable(name).and_then(|value| value.into_string().ok())
+}
+
+/// The same, as a path.
+pub fn path(name: &str) -> Option<PathBuf> {
+    variable(name).map(PathBuf::from)
+}
+
+/// The user's home folder, where it has one.
+pub fn home() -> Option<PathBuf> {
+    path("HOME")
+}
+
+/// The name of the person or service that runs the tool, for locks and journals.
+pub fn operator() -> String {
+    text("USER").or_else(|| text("LOGNAME")).unwrap_or_else(|| "unknown".into())
+}
+
+/// The name of this machine, for locks and journals.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,4 @@
+//! The engine: one run moves one database, and can bring it back.
+
+pub mod event;
+pub mod step;

@@ -1,0 +1,274 @@
+//! What happened: one owned type that the journal stores, the screen shows and a report renders.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::cutover::step::Step;
+
+/// Facts that a step observed, by name.
+pub type Evidence = Map<String, Value>;
+
+/// The two sides of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Serves when the run begins.
+    Source,
+    /// Serves when the run has switched.
+    Target,
+}
+
+impl Side {
+    /// The other side.
+    #[must_use]
+    pub fn other(self) -> Side {
+        match self {
+            Side::Source => Side::Target,
+            Side::Target => Side::Source,
+        }
+    }
+
+    /// `source` or `target`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Source => "source",
+            Side::Target => "target",
+        }
+    }
+}
+
+/// The state of the way back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", content = "reason", rename_all = "snake_case")]
+pub enum WayBack {
+    /// Every write on the serving side reaches the other.
+    Armed,
+    /// Being set up or catching up.
+    Arming,
+    /// It works, but something threatens it.
+    AtRisk(String),
+    /// It is gone.
+    Lost(String),
+    /// There is none to speak of yet: the source serves and nothing was switched.
+    NotNeeded,
+}
+
+/// How a verb ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The target has everything and follows; the source serves.
+    Following,
+    /// The target serves.
+    Switched,
+    /// The run is closed; the target serves alone.
+    Finished,
+    /// The attempt was unwound; the source serves, and the target still follows.
+    Unwound,
+    /// Everything that the run created is gone; the source serves.
+    Removed,
+    /// Nobody may go on without a human: who serves is unknown.
+    Halted,
+    /// The target serves, and the certificate found differences.
+    Differs,
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A verb took the run over.
+    Verb {
+        /// Such as `start`.
+        verb: String,
+        /// The run's epoch from here on.
+        epoch: i64,
+        /// The command line; it never holds a secret.
+        argv: Vec<String>,
+        /// Host and process that run it.
+        operator: String,
+    },
+    /// What the run is going to move; the value is a `Plan`.
+    Planned {
+        /// The plan.
+        plan: Value,
+    },
+    /// A step begins.
+    StepStarted {
+        /// Which.
+        step: Step,
+    },
+    /// `look` saw that a step is done.
+    StepDone {
+        /// Which.
+        step: Step,
+        /// What was seen.
+        evidence: Evidence,
+        /// Time from start to seen.
+        milliseconds: f64,
+    },
+    /// A step failed; the error is text without a secret.
+    StepFailed {
+        /// Which.
+        step: Step,
+        /// Why.
+        error: String,
+    },
+    /// It cannot be told whether a step is done.
+    StepUnknown {
+        /// Which.
+        step: Step,
+        /// Why.
+        error: String,
+    },
+    /// A step is being undone.
+    UndoStarted {
+        /// Which.
+        step: Step,
+    },
+    /// A step is undone.
+    UndoDone {
+        /// Which.
+        step: Step,
+        /// Time from start to undone.
+        milliseconds: f64,
+    },
+    /// A step could not be undone.
+    UndoFailed {
+        /// Which.
+        step: Step,
+        /// Why.
+        error: String,
+    },
+    /// A person or a service manager asked the tool to stop.
+    Interrupted,
+    /// A setting or option of a server was changed; it is to be restored.
+    Changed {
+        /// Where.
+        side: Side,
+        /// Which setting or object.
+        what: String,
+        /// Its value before.
+        former: Option<String>,
+        /// Its value now.
+        now: Option<String>,
+    },
+    /// A changed setting has its former value again.
+    Restored {
+        /// Where.
+        side: Side,
+        /// Which setting or object.
+        what: String,
+    },
+    /// Long work goes on. For the screen only; never journaled.
+    Progress {
+        /// What is counted, such as `copy`.
+        what: String,
+        /// How much is done.
+        done: u64,
+        /// Of how much; 0 where it is not known.
+        total: u64,
+        /// `bytes`, `rows`, `indexes`.
+        unit: String,
+    },
+    /// How far the follower is behind, in bytes of WAL. For the screen only; never journaled.
+    Lag {
+        /// Bytes of WAL between what the serving side wrote and what the other applied.
+        bytes: i64,
+    },
+    /// The state of the way back.
+    WayBack {
+        /// As observed.
+        way_back: WayBack,
+    },
+    /// A difference between the two sides.
+    Difference {
+        /// Which object.
+        object: String,
+        /// What differs.
+        detail: String,
+    },
+    /// Something a reader may like to know.
+    Note {
+        /// A sentence.
+        text: String,
+    },
+    /// Something a reader should act on.
+    Warning {
+        /// A sentence.
+        text: String,
+    },
+    /// A verb ended.
+    Ended {
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+impl Event {
+    /// Whether the journal keeps it. Progress is for the screen only.
+    pub fn is_journaled(&self) -> bool {
+        !matches!(self, Event::Progress { .. } | Event::Lag { .. })
+    }
+}
+
+/// An event and when it happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// By the clock of the tool's machine; never used to decide anything.
+    pub at: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+impl Record {
+    /// The event, now.
+    pub fn now(event: Event) -> Record {
+        Record { at: Timestamp::now(), event }
+    }
+}
+
+/// Where events are told; the screen listens. Cheap to clone.
+#[derive(Clone)]
+pub struct Story(Arc<dyn Fn(&Record) + Send + Sync>);
+
+impl Story {
+    /// A story with one listener.
+    pub fn new(listener: impl Fn(&Record) + Send + Sync + 'static) -> Story {
+        Story(Arc::new(listener))
+    }
+
+    /// A story that nobody hears.
+    pub fn silent() -> Story {
+        Story::new(|_| {})
+    }
+
+    /// Tells a record.
+    pub fn tell(&self, record: &Record) {
+        (self.0)(record);
+    }
+
+    /// Tells an event, now.
+    pub fn event(&self, event: Event) {
+        self.tell(&Record::now(event));
+    }
+
+    /// Tells a sentence.
+    pub fn note(&self, text: impl Into<String>) {
+        self.event(Event::Note { text: text.into() });
+    }
+
+    /// Tells a sentence that asks for action.
+    pub fn warning(&self, text: impl Into<String>) {
+        self.event(Event::Warning { text: text.into() });
+    }
+
+    /// Tells how far long work has come.
+    pub fn progress(&self, what: &str, done: u64, total: u64, unit: &str) {
+        self.event(Event::Progress { what: what.into(), done, total, unit: unit.into() });
+    }
+}
