@@ -74,6 +74,8 @@ pub enum Outcome {
     Halted,
     /// The target serves, and the certificate found differences.
     Differs,
+    /// The target serves by decision, and a later step failed: the same verb goes on from there.
+    Degraded,
 }
 
 /// One thing that happened.
