@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::cutover::event::{Event, Evidence, Outcome, Record};
-use crate::cutover::next::{Action, Status, State, next};
+use crate::cutover::next::{Action, State, Status, next};
 use crate::cutover::step::Step;
 use crate::failure::tolerate;
 
@@ -69,9 +69,8 @@ pub async fn drive(course: &[Step], log: &mut dyn Log, hands: &mut impl Hands) -
 
 /// Whether the present verb was already told to stop.
 fn is_marked_interrupted(records: &[Record]) -> bool {
-    let present = records.iter().rev().take_while(|record| {
-        !matches!(record.event, Event::Verb { .. })
-    });
+    let present =
+        records.iter().rev().take_while(|record| !matches!(record.event, Event::Verb { .. }));
     present.into_iter().any(|record| record.event == Event::Interrupted)
 }
 

@@ -282,12 +282,8 @@ pub mod tests {
 
     /// A header for tests of what reads one.
     pub fn example_header() -> Header {
-        let identity = Identity {
-            system: "7".into(),
-            database_oid: 5,
-            database: "rbsdb".into(),
-            timeline: 1,
-        };
+        let identity =
+            Identity { system: "7".into(), database_oid: 5, database: "rbsdb".into(), timeline: 1 };
         Header {
             format: FORMAT,
             run: "20261122T201500-ab12cd".into(),
@@ -312,7 +308,8 @@ pub mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = example(folder.path());
         journal.append(Event::StepStarted { step: Step::Copy }).unwrap();
-        let again = Journal::open(folder.path(), "20261122T201500-ab12cd", Story::silent()).unwrap();
+        let again =
+            Journal::open(folder.path(), "20261122T201500-ab12cd", Story::silent()).unwrap();
         assert_eq!(again.records(), journal.records());
         assert_eq!(again.header(), journal.header());
         assert_eq!(runs(folder.path()).unwrap(), ["20261122T201500-ab12cd"]);

@@ -250,7 +250,8 @@ fn after_decision(course: &[Step], state: &State) -> Action {
     }
     let last = if goal == Goal::Finish { Step::Retire } else { Step::Certify };
     let wanted = course.iter().filter(|step| step.is_after_decision() && **step <= last);
-    let open = wanted.copied().find(|step| !state.is_done(*step) && !state.failed.contains_key(step));
+    let open =
+        wanted.copied().find(|step| !state.is_done(*step) && !state.failed.contains_key(step));
     match open {
         Some(step) => Action::Run(step),
         None if !state.failed.is_empty() => Action::Stop(Outcome::Degraded),
