@@ -1,3 +1,6 @@
 //! Everything that speaks to PostgreSQL.
 
 pub mod endpoint;
+pub mod facts;
+pub mod sequences;
+pub mod survey;
