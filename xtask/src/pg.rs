@@ -1,5 +1,9 @@
 //! Everything that speaks to PostgreSQL.
 
+pub mod copy;
 pub mod endpoint;
+pub mod facts;
 pub mod replication;
+pub mod sequences;
 pub mod state;
+pub mod survey;

@@ -1,0 +1,106 @@
+//! What a schema means, as a list of facts that two servers of different versions agree on.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::pg::endpoint::Session;
+
+/// How many characters of a definition a difference shows.
+const SHOWN_DEFINITION: usize = 400;
+
+/// One thing that the schema says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fact {
+    /// Such as `column`, `grant` or `trigger`.
+    pub kind: String,
+    /// What it is said about, fully named.
+    pub object: String,
+    /// What is said, as text that compares equal where the meaning is equal.
+    pub definition: String,
+    /// The object of its own that it belongs to: a column's table, a grant's function.
+    pub root: String,
+}
+
+/// A fact that does not hold on both sides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Such as `column`, `grant` or `trigger`.
+    pub kind: String,
+    /// What it is said about, fully named.
+    pub object: String,
+    /// What the source says, clipped; none where the object is missing there.
+    pub source: Option<String>,
+    /// What the target says, clipped; none where the object is missing there.
+    pub target: Option<String>,
+    /// The object of its own that it belongs to: a column's table, a grant's function.
+    pub root: String,
+}
+
+/// The queries, each in a file of its own; every one answers kind, object, definition and root.
+const QUERIES: [&str; 0] = [];
+
+/// Everything that is part of the schema's meaning, in canonical order.
+///
+/// # Errors
+/// The catalog cannot be read.
+pub async fn facts(session: &Session) -> Result<Vec<Fact>> {
+    let prelude = include_str!("sql/facts/prelude.sql");
+    let mut facts = Vec::new();
+    for query in QUERIES {
+        let rows =
+            session.query(&format!("{prelude}\n{query}"), &[]).await.context("read the schema")?;
+        facts.extend(rows.iter().map(|row| Fact {
+            kind: row.get(0),
+            object: row.get(1),
+            definition: row.get::<_, Option<String>>(2).unwrap_or_default(),
+            root: row.get(3),
+        }));
+    }
+    facts.sort_unstable();
+    Ok(facts)
+}
+
+/// One hash of all facts: it changes when the schema's meaning does.
+pub fn fingerprint(facts: &[Fact]) -> String {
+    let mut hash = Sha256::new();
+    for fact in facts {
+        for part in [&fact.kind, &fact.object, &fact.definition] {
+            hash.update(part.len().to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Every fact that does not hold on both sides.
+pub fn compare(source: &[Fact], target: &[Fact]) -> Vec<Difference> {
+    let by_name = |facts: &[Fact]| -> BTreeMap<(String, String), Fact> {
+        facts.iter().map(|fact| ((fact.kind.clone(), fact.object.clone()), fact.clone())).collect()
+    };
+    let (source, target) = (by_name(source), by_name(target));
+    let names: std::collections::BTreeSet<_> = source.keys().chain(target.keys()).collect();
+    let differs = |name: &&(String, String)| {
+        let (one, other) = (source.get(*name), target.get(*name));
+        let definition = |fact: Option<&Fact>| fact.map(|fact| fact.definition.clone());
+        if definition(one) == definition(other) {
+            return None;
+        }
+        Some(Difference {
+            kind: name.0.clone(),
+            object: name.1.clone(),
+            source: definition(one).map(|text| clip(&text)),
+            target: definition(other).map(|text| clip(&text)),
+            root: one.or(other)?.root.clone(),
+        })
+    };
+    names.iter().filter_map(differs).collect()
+}
+
+fn clip(text: &str) -> String {
+    let mut characters = text.chars();
+    let shown: String = characters.by_ref().take(SHOWN_DEFINITION).collect();
+    if characters.next().is_some() { format!("{shown}…") } else { shown }
+}
