@@ -59,6 +59,13 @@ impl Folder {
     }
 }
 
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let removed = std::fs::remove_dir(&self.path);
+        tolerate(removed, "only an empty folder that never got a keeper is left to remove");
+    }
+}
+
 /// Makes a file or folder the property of the user that servers run as.
 ///
 /// # Errors

@@ -14,19 +14,29 @@ tenants() {
     ls -ld /proc/[0-9]*/cwd 2>/dev/null | sed -n "s|.* /proc/\([0-9]*\)/cwd -> $folder.*|\1|p"
 }
 
-# A frozen process hears a signal only once it goes on.
+# The tenants that no other tenant started: servers, initdb.
+heads() {
+    all=" $(tenants | tr '\n' ' ')"
+    for tenant in $all; do
+        parent=$(sed -n 's/^PPid:[^0-9]*//p' "/proc/$tenant/status" 2>/dev/null)
+        case "$all" in *" $parent "*) ;; *) echo "$tenant" ;; esac
+    done
+}
+
+# Sends a signal to whom it is for until nobody is left. The frozen hear it once they go on.
 stop() {
-    kill -s "$1" $(tenants) 2>/dev/null
-    kill -s CONT $(tenants) 2>/dev/null
     attempts=100
     while [ -n "$(tenants)" ] && [ $attempts -gt 0 ]; do
+        kill -s "$1" $($2) 2>/dev/null
+        kill -s CONT $(tenants) 2>/dev/null
         attempts=$((attempts - 1))
         sleep 0.1
     done
 }
 
-# To PostgreSQL, QUIT is an immediate shutdown, which gives its shared memory back.
-[ -z "$(tenants)" ] || stop QUIT
-[ -z "$(tenants)" ] || stop KILL
+# To a server, QUIT is an immediate shutdown: it ends its own children, and gives shared memory
+# back. So does a child of initdb when initdb ends. After a KILL that would be left.
+stop QUIT heads
+stop KILL tenants
 rm -rf "$folder" 2>/dev/null
 [ ! -e "$folder" ]
