@@ -272,6 +272,9 @@ fn line_of(event: &Event) -> Option<String> {
         | Event::UndoStarted { .. }
         | Event::Verb { .. }
         | Event::Planned { .. }
+        | Event::Batch { .. }
+        | Event::Pinned { .. }
+        | Event::Certified { .. }
         | Event::Changed { .. }
         | Event::Restored { .. }
         | Event::Progress { .. } => return None,

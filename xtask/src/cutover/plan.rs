@@ -120,7 +120,10 @@ fn planned(relation: &Relation) -> PlannedTable {
 }
 
 /// Superusers other than us that have sessions on this database now.
-async fn superuser_clients(session: &Session) -> Result<Vec<String>> {
+///
+/// # Errors
+/// The connection is lost.
+pub async fn superuser_clients(session: &Session) -> Result<Vec<String>> {
     let rows = session
         .query(
             "SELECT DISTINCT usename::text FROM pg_stat_activity AS activity

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::error::SqlState;
 
 use crate::failure::Failure;
 use crate::pg::endpoint::{Endpoint, Session, identifier, literal, qualified};
@@ -179,6 +180,21 @@ async fn oldest_writer(endpoint: &Endpoint) -> Result<String> {
     }))
 }
 
+/// Makes a logical slot that nothing reads yet, without a snapshot.
+///
+/// # Errors
+/// As [`create_slot`].
+pub async fn create_idle_slot(session: &Session, name: &str) -> Result<()> {
+    let limit = SLOT_LIMIT.as_millis();
+    session.batch_execute(&format!("SET statement_timeout = {limit}")).await?;
+    let made = session
+        .query("SELECT FROM pg_create_logical_replication_slot($1, 'pgoutput')", &[&name])
+        .await
+        .with_context(|| format!("create slot {name}; it waits for open transactions"));
+    session.batch_execute("SET statement_timeout = 0").await?;
+    made.map(|_| ())
+}
+
 /// Drops a slot where it exists, waiting for a walsender that is about to leave it.
 ///
 /// # Errors
@@ -196,7 +212,7 @@ pub async fn drop_slot(session: &Session, name: &str) -> Result<()> {
         match dropped {
             Ok(_) => return Ok(()),
             Err(error)
-                if error.code() == Some(&tokio_postgres::error::SqlState::OBJECT_IN_USE)
+                if error.code() == Some(&SqlState::OBJECT_IN_USE)
                     && begun.elapsed() < SLOT_RELEASE_LIMIT =>
             {
                 end_walsender(session, name).await?;
@@ -250,6 +266,45 @@ pub async fn publish(session: &Session, name: &str, tables: &[(String, String)])
         ))
         .await
         .with_context(|| format!("create publication {name}"))
+}
+
+/// Takes a table out of a publication. Its later changes are decoded for that publication only
+/// where a subscriber still knows the table.
+///
+/// # Errors
+/// The publication is gone.
+pub async fn leave(session: &Session, name: &str, table: &(String, String)) -> Result<()> {
+    let statement = format!(
+        "ALTER PUBLICATION {} DROP TABLE {}",
+        identifier(name),
+        qualified(&table.0, &table.1)
+    );
+    match session.batch_execute(&statement).await {
+        Ok(()) => Ok(()),
+        // It has left already: the run was interrupted between this and the next batch.
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("take a table out of {name}")),
+    }
+}
+
+/// Drops a publication where it exists.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn unpublish(session: &Session, name: &str) -> Result<()> {
+    session
+        .batch_execute(&format!("DROP PUBLICATION IF EXISTS {}", identifier(name)))
+        .await
+        .with_context(|| format!("drop publication {name}"))
+}
+
+/// Whether a publication exists.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn is_published(session: &Session, name: &str) -> Result<bool> {
+    let sql = "SELECT FROM pg_publication WHERE pubname = $1";
+    Ok(session.query_opt(sql, &[&name]).await?.is_some())
 }
 
 /// Makes a role that subscriptions log in as, or gives it a new password. The server sees only

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::cutover::journal::{Header, Identity, Line};
+use crate::cutover::header::{Header, Identity, Line};
 use crate::failure::{Failure, tolerate};
 use crate::pg::endpoint::{APPLICATION_NAME, Endpoint, Session};
 
