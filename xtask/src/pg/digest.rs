@@ -198,7 +198,7 @@ impl TableReader {
 
     /// One of the two hashes of `row_text`.
     fn hash(&self, which: usize) -> String {
-        format!("hashtextextended(row_text COLLATE \"C\", {})", self.seeds[which])
+        format!("hashtextextended(row_text COLLATE \"C\", '{}'::bigint)", self.seeds[which])
     }
 
     /// The key's columns, quoted, of a table alias.

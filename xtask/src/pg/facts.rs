@@ -1,6 +1,6 @@
 //! What a schema means, as a list of facts that two servers of different versions agree on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,8 @@ pub struct Difference {
     pub target: Option<String>,
     /// The object of its own that it belongs to: a column's table, a grant's function.
     pub root: String,
+    /// Whether that object exists on the target alone, so that the source says nothing about it.
+    pub root_is_new: bool,
 }
 
 /// The queries, each in a file of its own; every one answers kind, object, definition and root.
@@ -128,20 +130,23 @@ pub fn compare(source: &[Fact], target: &[Fact]) -> Vec<Difference> {
     let by_name = |facts: &[Fact]| -> BTreeMap<(String, String), Fact> {
         facts.iter().map(|fact| ((fact.kind.clone(), fact.object.clone()), fact.clone())).collect()
     };
+    let roots: BTreeSet<String> = source.iter().map(|fact| fact.root.clone()).collect();
     let (source, target) = (by_name(source), by_name(target));
-    let names: std::collections::BTreeSet<_> = source.keys().chain(target.keys()).collect();
+    let names: BTreeSet<_> = source.keys().chain(target.keys()).collect();
     let differs = |name: &&(String, String)| {
         let (one, other) = (source.get(*name), target.get(*name));
         let definition = |fact: Option<&Fact>| fact.map(|fact| fact.definition.clone());
         if definition(one) == definition(other) {
             return None;
         }
+        let root = one.or(other)?.root.clone();
         Some(Difference {
             kind: name.0.clone(),
             object: name.1.clone(),
             source: definition(one).map(|text| clip(&text)),
             target: definition(other).map(|text| clip(&text)),
-            root: one.or(other)?.root.clone(),
+            root_is_new: !roots.contains(&root),
+            root,
         })
     };
     names.iter().filter_map(differs).collect()

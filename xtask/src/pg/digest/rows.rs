@@ -144,7 +144,7 @@ impl TableReader {
             let rows = self.row_texts("", "");
             format!(
                 "SELECT {one}, {other}, count(*) FROM ({rows}) AS rows \
-                 WHERE {one} IN ({list}) GROUP BY 1, 2"
+                 WHERE {one} = ANY ('{{{list}}}'::bigint[]) GROUP BY 1, 2"
             )
         });
         Looking { by_key, by_hash }
@@ -192,7 +192,7 @@ impl TableReader {
         }
         let list: Vec<String> = hashes.iter().map(|hash| hash[0].to_string()).collect();
         let sql = format!(
-            "SELECT DISTINCT {0}, {1}, row_text FROM ({2}) AS rows WHERE {0} IN ({3})",
+            "SELECT DISTINCT {0}, {1}, row_text FROM ({2}) AS rows WHERE {0} = ANY ('{{{3}}}'::bigint[])",
             self.hash(0),
             self.hash(1),
             self.row_texts("", ""),
