@@ -7,6 +7,7 @@ use crate::ui::{Format, Ui};
 
 mod completions;
 mod servers;
+pub mod verify;
 
 /// Move a live service from plain PostgreSQL to ParadeDB, with proof, and back.
 #[derive(Debug, Parser)]
@@ -23,6 +24,8 @@ pub struct Arguments {
 enum Verb {
     /// Keep a pair of PostgreSQL servers for hand work
     Servers(servers::Arguments),
+    /// Compare two databases, every row, while they are in use
+    Verify(verify::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
 }
@@ -34,6 +37,7 @@ enum Verb {
 pub async fn run(arguments: Arguments, ui: &Ui) -> anyhow::Result<()> {
     match arguments.verb {
         Verb::Servers(arguments) => servers::run(arguments, ui).await,
+        Verb::Verify(arguments) => verify::run(arguments, ui).await,
         Verb::Completions(arguments) => completions::run(&arguments, ui),
     }
 }

@@ -9,6 +9,10 @@ pub const PGPASSWORD: &str = "PGPASSWORD";
 pub const PGPASSFILE: &str = "PGPASSFILE";
 /// Where the journals of runs are kept; default `journal` in the working folder.
 pub const XTASK_JOURNAL_DIR: &str = "XTASK_JOURNAL_DIR";
+/// The database that `verify` compares, as a connection string.
+pub const XTASK_SOURCE: &str = "XTASK_SOURCE";
+/// The database that `verify` compares it with, as a connection string.
+pub const XTASK_TARGET: &str = "XTASK_TARGET";
 /// Folder with `postgres`, `initdb` and `pg_ctl` for the source of a rehearsal.
 pub const XTASK_SOURCE_BINDIR: &str = "XTASK_SOURCE_BINDIR";
 /// Folder with `postgres`, `initdb` and `pg_ctl` for the target of a rehearsal.

@@ -1,6 +1,7 @@
 //! Everything that speaks to PostgreSQL.
 
 pub mod copy;
+pub mod digest;
 pub mod endpoint;
 pub mod facts;
 pub mod replication;

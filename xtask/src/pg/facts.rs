@@ -1,12 +1,16 @@
 //! What a schema means, as a list of facts that two servers of different versions agree on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use tokio_postgres::Row;
+
 use crate::pg::endpoint::Session;
+
+mod rereading;
 
 /// How many characters of a definition a difference shows.
 const SHOWN_DEFINITION: usize = 400;
@@ -37,30 +41,60 @@ pub struct Difference {
     pub target: Option<String>,
     /// The object of its own that it belongs to: a column's table, a grant's function.
     pub root: String,
+    /// Whether that object exists on the target alone, so that the source says nothing about it.
+    pub root_is_new: bool,
 }
 
 /// The queries, each in a file of its own; every one answers kind, object, definition and root.
-const QUERIES: [&str; 0] = [];
+const QUERIES: [&str; 15] = [
+    include_str!("sql/facts/columns.sql"),
+    include_str!("sql/facts/comments.sql"),
+    include_str!("sql/facts/constraints.sql"),
+    include_str!("sql/facts/grants.sql"),
+    include_str!("sql/facts/indexes.sql"),
+    include_str!("sql/facts/owners.sql"),
+    include_str!("sql/facts/policies.sql"),
+    include_str!("sql/facts/relations.sql"),
+    include_str!("sql/facts/roles.sql"),
+    include_str!("sql/facts/routines.sql"),
+    include_str!("sql/facts/sequences.sql"),
+    include_str!("sql/facts/spaces.sql"),
+    include_str!("sql/facts/triggers.sql"),
+    include_str!("sql/facts/types.sql"),
+    include_str!("sql/facts/views.sql"),
+];
+/// What every query starts from.
+const PRELUDE: &str = include_str!("sql/facts/prelude.sql");
 
 /// Everything that is part of the schema's meaning, in canonical order.
 ///
 /// # Errors
 /// The catalog cannot be read.
 pub async fn facts(session: &Session) -> Result<Vec<Fact>> {
-    let prelude = include_str!("sql/facts/prelude.sql");
     let mut facts = Vec::new();
     for query in QUERIES {
-        let rows =
-            session.query(&format!("{prelude}\n{query}"), &[]).await.context("read the schema")?;
-        facts.extend(rows.iter().map(|row| Fact {
-            kind: row.get(0),
-            object: row.get(1),
-            definition: row.get::<_, Option<String>>(2).unwrap_or_default(),
-            root: row.get(3),
-        }));
+        let rows = session
+            .query(
+                &format!(
+                    "{PRELUDE}
+{query}"
+                ),
+                &[],
+            )
+            .await;
+        facts.extend(rows.context("read the schema")?.iter().map(fact));
     }
     facts.sort_unstable();
     Ok(facts)
+}
+
+fn fact(row: &Row) -> Fact {
+    Fact {
+        kind: row.get(0),
+        object: row.get(1),
+        definition: row.get::<_, Option<String>>(2).unwrap_or_default(),
+        root: row.get(3),
+    }
 }
 
 /// One hash of all facts: it changes when the schema's meaning does.
@@ -75,25 +109,44 @@ pub fn fingerprint(facts: &[Fact]) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Every fact that does not hold on both sides.
+/// Every fact that does not hold on both servers, read now. Where two versions print the same view
+/// in different words, the newer server settles it.
+///
+/// # Errors
+/// A catalog cannot be read.
+pub async fn differences(source: &Session, target: &Session) -> Result<Vec<Difference>> {
+    let (mut source_facts, mut target_facts) = tokio::try_join!(facts(source), facts(target))?;
+    if source.major() < target.major() {
+        rereading::reread(target, &mut source_facts, &target_facts).await?;
+    } else if target.major() < source.major() {
+        rereading::reread(source, &mut target_facts, &source_facts).await?;
+    }
+    Ok(compare(&source_facts, &target_facts))
+}
+
+/// Every fact that does not hold on both sides. Between servers of different major versions use
+/// [`differences`]: they print the same view in different words.
 pub fn compare(source: &[Fact], target: &[Fact]) -> Vec<Difference> {
     let by_name = |facts: &[Fact]| -> BTreeMap<(String, String), Fact> {
         facts.iter().map(|fact| ((fact.kind.clone(), fact.object.clone()), fact.clone())).collect()
     };
+    let roots: BTreeSet<String> = source.iter().map(|fact| fact.root.clone()).collect();
     let (source, target) = (by_name(source), by_name(target));
-    let names: std::collections::BTreeSet<_> = source.keys().chain(target.keys()).collect();
+    let names: BTreeSet<_> = source.keys().chain(target.keys()).collect();
     let differs = |name: &&(String, String)| {
         let (one, other) = (source.get(*name), target.get(*name));
         let definition = |fact: Option<&Fact>| fact.map(|fact| fact.definition.clone());
         if definition(one) == definition(other) {
             return None;
         }
+        let root = one.or(other)?.root.clone();
         Some(Difference {
             kind: name.0.clone(),
             object: name.1.clone(),
             source: definition(one).map(|text| clip(&text)),
             target: definition(other).map(|text| clip(&text)),
-            root: one.or(other)?.root.clone(),
+            root_is_new: !roots.contains(&root),
+            root,
         })
     };
     names.iter().filter_map(differs).collect()
