@@ -8,11 +8,15 @@ pub mod fence;
 pub mod header;
 pub mod holder;
 pub mod journal;
+pub mod lineage;
 pub mod next;
 pub mod plan;
 pub mod refusals;
+pub mod status;
 pub mod step;
 pub mod steps;
 #[cfg(test)]
 mod sweep;
+pub mod verbs;
 pub mod verify;
+pub mod way_back;

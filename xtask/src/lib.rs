@@ -8,5 +8,6 @@ pub mod cutover;
 pub mod failure;
 pub mod pg;
 pub mod process;
+pub mod route;
 pub mod servers;
 pub mod ui;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::cutover::event::{Event, Evidence, Outcome, Record};
 use crate::cutover::next::{Action, State, Status, next};
 use crate::cutover::step::Step;
-use crate::failure::tolerate;
+use crate::failure::{self, tolerate};
 
 /// What `look` saw.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,7 +87,7 @@ async fn run(step: Step, log: &mut dyn Log, hands: &mut impl Hands) {
         error = hands.act(step, log).await.err();
         seen = hands.look(step, log).await;
     }
-    let failed = error.map(|error| format!("{error:#}"));
+    let failed = error.map(|error| describe(&error));
     let event = match seen {
         Seen::Done(evidence) => {
             Event::StepDone { step, evidence, milliseconds: milliseconds(begun) }
@@ -125,9 +125,17 @@ async fn undo(step: Step, log: &mut dyn Log, hands: &mut impl Hands) {
     tolerate(log.append(Event::UndoStarted { step }), reason);
     let event = match hands.undo(step, log).await {
         Ok(()) => Event::UndoDone { step, milliseconds: milliseconds(begun) },
-        Err(error) => Event::UndoFailed { step, error: format!("{error:#}") },
+        Err(error) => Event::UndoFailed { step, error: describe(&error) },
     };
     tolerate(log.append(event), reason);
+}
+
+/// An error as text, with what its reader can do.
+fn describe(error: &anyhow::Error) -> String {
+    match failure::find(error).and_then(|failure| failure.hint.as_deref()) {
+        Some(hint) => format!("{error:#}; what to do: {hint}"),
+        None => format!("{error:#}"),
+    }
 }
 
 fn milliseconds(since: Instant) -> f64 {

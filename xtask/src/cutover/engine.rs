@@ -22,7 +22,7 @@ use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::sequences::SequenceReader;
 use crate::pg::state::{self, Lock};
 use crate::route::Route;
-use crate::servers::binaries::Programs;
+use crate::servers::programs::Programs;
 
 /// How long one step outside the pause may take to look at a server.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
@@ -111,6 +111,14 @@ impl Server {
             self.lock = Some(Lock::take(&self.endpoint, &operator).await?);
         }
         Ok(())
+    }
+
+    /// Ends whoever holds the operator's lock here, so that it can be taken.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn end_lock_holder(&mut self) -> Result<()> {
+        state::end_lock_holder(&*self.session().await?).await
     }
 
     /// Whether the operator's lock was lost, as with a restart of the server.

@@ -145,7 +145,8 @@ pub async fn guard_tables(session: &Session, tables: &[(String, String)]) -> Res
         let mut attempts = 0;
         while let Err(error) = session.batch_execute(&statement).await {
             attempts += 1;
-            let is_busy = error.code() == Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE);
+            let is_busy =
+                error.code() == Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE);
             if !is_busy || attempts == TRIGGER_ATTEMPTS {
                 return Err(error).with_context(|| format!("guard table {schema}.{table}"));
             }

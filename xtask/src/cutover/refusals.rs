@@ -103,7 +103,11 @@ fn versions(source: &Session, target: &Session, copies: bool) -> Vec<Refusal> {
             target.major(),
             source.major()
         );
-        all.push(Refusal::new("target-older", problem, "use a target of the same or a later major"));
+        all.push(Refusal::new(
+            "target-older",
+            problem,
+            "use a target of the same or a later major",
+        ));
     }
     all
 }
@@ -163,7 +167,8 @@ async fn prepared_transactions(side: &str, session: &Session) -> Result<Vec<Refu
         .await?;
     let refuse = |row: &tokio_postgres::Row| {
         let name: String = row.get(0);
-        let fix = format!("on the {side}: COMMIT PREPARED {0} or ROLLBACK PREPARED {0}", literal(&name));
+        let fix =
+            format!("on the {side}: COMMIT PREPARED {0} or ROLLBACK PREPARED {0}", literal(&name));
         Refusal::new("prepared-transaction", format!("prepared transaction {name} is open"), fix)
     };
     Ok(rows.iter().map(refuse).collect())
@@ -185,7 +190,10 @@ async fn encodings(source: &Session, target: &Session) -> Result<Vec<Refusal>> {
     if ours.get::<_, String>(1) != theirs.get::<_, String>(1) {
         let (ours, theirs): (String, String) = (ours.get(2), theirs.get(2));
         let problem = format!("text sorts by {ours} on the source and by {theirs} on the target");
-        let fix = format!("create the target database with LC_COLLATE {} TEMPLATE template0", literal(&ours));
+        let fix = format!(
+            "create the target database with LC_COLLATE {} TEMPLATE template0",
+            literal(&ours)
+        );
         all.push(Refusal::warning("collation", problem, fix));
     }
     Ok(all)
@@ -193,9 +201,7 @@ async fn encodings(source: &Session, target: &Session) -> Result<Vec<Refusal>> {
 
 /// Objects that logical replication does not carry, or would carry wrongly.
 async fn objects(source: &Session) -> Result<Vec<Refusal>> {
-    let rows = source
-        .query(include_str!("../pg/sql/refused_objects.sql"), &[])
-        .await?;
+    let rows = source.query(include_str!("../pg/sql/refused_objects.sql"), &[]).await?;
     let refuse = |row: &tokio_postgres::Row| {
         let (name, object, fix): (String, String, String) = (row.get(0), row.get(1), row.get(2));
         Refusal::new(&name, object, fix)
@@ -278,7 +284,8 @@ async fn other_replication(source: &Session) -> Result<Vec<Refusal>> {
         .await?;
     for row in slots {
         let name: String = row.get(0);
-        let problem = format!("slot {name} feeds another subscriber, which will not follow the move");
+        let problem =
+            format!("slot {name} feeds another subscriber, which will not follow the move");
         let fix = "plan where that subscriber reads from after the switch";
         all.push(Refusal::warning("foreign-slot", problem, fix));
     }

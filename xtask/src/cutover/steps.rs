@@ -119,10 +119,10 @@ pub async fn undo(step: Step, engine: &mut Engine, log: &mut dyn Log) -> Result<
 
 /// Evidence from pairs of names and values.
 macro_rules! evidence {
-    ($($name:literal : $value:expr),* $(,)?) => {{
-        let mut evidence = $crate::cutover::event::Evidence::new();
-        $(evidence.insert($name.into(), serde_json::json!($value));)*
-        evidence
-    }};
+    ($($name:literal : $value:expr),* $(,)?) => {
+        [$((String::from($name), serde_json::json!($value))),*]
+            .into_iter()
+            .collect::<$crate::cutover::event::Evidence>()
+    };
 }
 pub(crate) use evidence;

@@ -80,7 +80,7 @@ impl Lock {
         }
         let holder = holder(&session).await?;
         Err(Failure::refused(format!("another operator is at work on {endpoint}: {holder}"))
-            .hint("wait for it, or end it and try again; `cutover status` shows its run")
+            .hint("wait for it, or take the run from it with --take-over")
             .into())
     }
 
@@ -88,6 +88,23 @@ impl Lock {
     pub fn is_lost(&self) -> bool {
         self.session.is_lost()
     }
+}
+
+/// Ends the session that holds the operator's lock: the way of `--take-over`.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn end_lock_holder(session: &Session) -> Result<()> {
+    session
+        .query(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks
+             WHERE locktype = 'advisory' AND granted AND objsubid = 1
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+               AND (classid::bigint << 32 | objid::bigint) = $1",
+            &[&LOCK_KEY],
+        )
+        .await?;
+    Ok(())
 }
 
 async fn holder(session: &Session) -> Result<String> {

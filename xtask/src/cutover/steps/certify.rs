@@ -76,7 +76,12 @@ pub fn barrier(engine: &Engine, log: &dyn Log, serving: Side) -> Barrier {
     Barrier::new(move || pass(from.clone(), to.clone(), markers.clone(), names.clone()))
 }
 
-async fn pass(from: Endpoint, to: Endpoint, markers: Vec<String>, names: Vec<String>) -> Result<()> {
+async fn pass(
+    from: Endpoint,
+    to: Endpoint,
+    markers: Vec<String>,
+    names: Vec<String>,
+) -> Result<()> {
     let from = from.connect("barrier").await?;
     let to = to.connect("barrier").await?;
     let id = replication::mark(&from, &markers, "verify").await?;
@@ -108,7 +113,10 @@ pub fn tell_differences(certificate: &Certificate, log: &mut dyn Log) -> Result<
         let show = |side: &Option<String>| side.clone().unwrap_or_else(|| "missing".into());
         let detail =
             format!("source {}, target {}", show(&difference.source), show(&difference.target));
-        log.append(Event::Difference { object: format!("sequence {}", difference.sequence), detail })?;
+        log.append(Event::Difference {
+            object: format!("sequence {}", difference.sequence),
+            detail,
+        })?;
     }
     for table in &certificate.tables {
         for row in &table.differences {
@@ -139,9 +147,10 @@ pub fn last_certificate(log: &dyn Log) -> Option<Certificate> {
 /// # Errors
 /// None; it reads the journal.
 pub fn look(log: &dyn Log) -> Result<Seen> {
-    let after = log.records().iter().rev().take_while(|record| {
-        !matches!(record.event, Event::StepDone { step: Step::Decide, .. })
-    });
+    let after =
+        log.records().iter().rev().take_while(|record| {
+            !matches!(record.event, Event::StepDone { step: Step::Decide, .. })
+        });
     let is_certified =
         after.into_iter().any(|record| matches!(record.event, Event::Certified { .. }));
     let Some(certificate) = last_certificate(log).filter(|_| is_certified) else {

@@ -63,7 +63,9 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     // Chunks were committed without waiting for the disk; this waits for all of them.
     let target = engine.target.session().await?;
     target
-        .batch_execute("SET synchronous_commit = on; UPDATE xtask_cutover.fence SET only_row = true")
+        .batch_execute(
+            "SET synchronous_commit = on; UPDATE xtask_cutover.fence SET only_row = true",
+        )
         .await
         .context("wait for the target's disk")?;
     let source = engine.source.session().await?;
@@ -75,9 +77,12 @@ async fn plan_queue(engine: &mut Engine, batch: i32, tables: &[PlannedTable]) ->
     let target = engine.target.session().await?;
     let mut entries = Vec::new();
     for table in tables {
-        entries.extend(cut(table).into_iter().enumerate().map(|(number, chunk)| {
-            (table.schema.as_str(), table.name.as_str(), number, chunk)
-        }));
+        entries.extend(
+            cut(table)
+                .into_iter()
+                .enumerate()
+                .map(|(number, chunk)| (table.schema.as_str(), table.name.as_str(), number, chunk)),
+        );
     }
     let schemas: Vec<&str> = entries.iter().map(|entry| entry.0).collect();
     let names: Vec<&str> = entries.iter().map(|entry| entry.1).collect();

@@ -21,7 +21,9 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     // Apply commits without waiting for the disk. This commit waits, and with it all before it:
     // a crash after the decision must find every row.
     target
-        .batch_execute("SET synchronous_commit = on; UPDATE xtask_cutover.fence SET only_row = true")
+        .batch_execute(
+            "SET synchronous_commit = on; UPDATE xtask_cutover.fence SET only_row = true",
+        )
         .await
         .context("wait for the target's disk")?;
     let name = engine.back();

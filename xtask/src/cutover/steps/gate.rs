@@ -173,7 +173,8 @@ async fn arm_dead_man(engine: &Engine) -> Result<Guard> {
     let dead_man = tokio::spawn(async move {
         tolerate(session.batch_execute(&call).await, "the gate looks whether it is alive");
     });
-    let (heartbeat, heartbeat_backend) = start_heartbeat(&engine.source.endpoint, run, epoch).await?;
+    let (heartbeat, heartbeat_backend) =
+        start_heartbeat(&engine.source.endpoint, run, epoch).await?;
     Ok(Guard { backends: vec![dead_man_backend, heartbeat_backend], dead_man, heartbeat })
 }
 

@@ -208,7 +208,9 @@ pub async fn look(engine: &mut Engine) -> Result<Seen> {
 fn rowful_names(engine: &Engine) -> Vec<String> {
     let plain = |name: &str| {
         let simple = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
-            && name.chars().all(|one| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '_');
+            && name
+                .chars()
+                .all(|one| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '_');
         if simple { name.to_string() } else { identifier(name) }
     };
     let tables = engine.plan.tables.iter();
@@ -221,7 +223,10 @@ mod tests {
 
     #[test]
     fn kinds_of_a_table_of_contents() {
-        assert_eq!(kind_of("3400; 2606 16395 FK CONSTRAINT public a b_fkey owner"), "FK CONSTRAINT");
+        assert_eq!(
+            kind_of("3400; 2606 16395 FK CONSTRAINT public a b_fkey owner"),
+            "FK CONSTRAINT"
+        );
         assert_eq!(kind_of("3396; 2606 16389 CONSTRAINT public a a_pkey owner"), "CONSTRAINT");
         assert_eq!(kind_of("3397; 0 0 INDEX ATTACH public p_pkey owner"), "INDEX ATTACH");
         assert_eq!(kind_of("3399; 1259 16400 INDEX public my index owner"), "INDEX");

@@ -40,10 +40,7 @@ async fn files(session: &Session) -> Result<BTreeMap<String, u32>> {
         )
         .await
         .context("note the tables' files")?;
-    Ok(rows
-        .iter()
-        .filter_map(|row| Some((row.get(0), row.get::<_, Option<u32>>(1)?)))
-        .collect())
+    Ok(rows.iter().filter_map(|row| Some((row.get(0), row.get::<_, Option<u32>>(1)?))).collect())
 }
 
 /// Done while the holder of the pins is at work on both sides.
@@ -53,9 +50,11 @@ async fn files(session: &Session) -> Result<BTreeMap<String, u32>> {
 pub async fn look(engine: &mut Engine, log: &dyn Log) -> Result<Seen> {
     let (source, target) = engine.sessions().await?;
     let run = &engine.header.run;
-    let last = log.records().iter().rev().find(|record| {
-        matches!(record.event, Event::Pinned { .. } | Event::Verb { .. })
-    });
+    let last = log
+        .records()
+        .iter()
+        .rev()
+        .find(|record| matches!(record.event, Event::Pinned { .. } | Event::Verb { .. }));
     let is_noted = last.is_some_and(|record| matches!(record.event, Event::Pinned { .. }));
     let (ours, theirs) =
         tokio::try_join!(holder::is_alive(&source, run), holder::is_alive(&target, run))?;

@@ -33,7 +33,8 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     if certificate.passes() {
         return Ok(());
     }
-    let message = format!("{} differences between source and target", certificate.difference_count());
+    let message =
+        format!("{} differences between source and target", certificate.difference_count());
     Err(Failure::refused(message)
         .hint("look at them with `cutover status`; `rollback --yes` removes the copy")
         .into())

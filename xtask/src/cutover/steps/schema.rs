@@ -139,7 +139,8 @@ pub async fn undo(engine: &mut Engine) -> Result<()> {
     if dump.exists() {
         std::fs::remove_file(&dump).with_context(|| format!("remove {}", dump.display()))?;
     }
-    if target.query_one("SELECT to_regclass('xtask_cutover.fence') IS NOT NULL", &[]).await?.get(0) {
+    if target.query_one("SELECT to_regclass('xtask_cutover.fence') IS NOT NULL", &[]).await?.get(0)
+    {
         fence::open(&engine.target.endpoint).await?;
     }
     Ok(())
