@@ -9,3 +9,4 @@ pub mod failure;
 pub mod pg;
 pub mod process;
 pub mod ui;
+pub mod workload;
