@@ -6,6 +6,7 @@ pub mod cmd;
 pub mod config;
 pub mod cutover;
 pub mod failure;
+pub mod ledger;
 pub mod pg;
 pub mod process;
 pub mod ui;

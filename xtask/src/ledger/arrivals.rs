@@ -1,0 +1,177 @@
+//! Which writes arrived, and which of them should not have, or should have.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Example, Found};
+use crate::workload::{History, Outcome};
+
+/// What the ledger has of one write.
+#[derive(Debug, Clone, Copy, Default)]
+struct Arrival {
+    times: u8,
+    server: u8,
+}
+
+/// The rows of a ledger, two bytes each.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    writers: HashMap<i64, Vec<Arrival>>,
+    servers: Vec<i64>,
+}
+
+impl Arrivals {
+    /// Takes one row: which writer's which write, and which server it says has written it.
+    pub fn add(&mut self, writer: i64, number: i64, server: i64) {
+        let known = self.servers.iter().position(|known| *known == server);
+        let place = known.unwrap_or_else(|| {
+            self.servers.push(server);
+            self.servers.len() - 1
+        });
+        let numbers = self.writers.entry(writer).or_default();
+        let index = usize::try_from(number).unwrap_or(0);
+        if index >= numbers.len() {
+            numbers.resize(index + 1, Arrival::default());
+        }
+        let times = numbers[index].times.saturating_add(1);
+        numbers[index] = Arrival { times, server: u8::try_from(place).unwrap_or(u8::MAX) };
+    }
+
+    /// Takes a write out: how often it arrived, and from which server.
+    fn take(&mut self, writer: u16, number: u32) -> (u8, Option<i64>) {
+        let numbers = self.writers.get_mut(&i64::from(writer));
+        let arrival = numbers.and_then(|numbers| numbers.get_mut(number as usize));
+        let arrival = arrival.map(std::mem::take).unwrap_or_default();
+        (arrival.times, self.servers.get(usize::from(arrival.server)).copied())
+    }
+}
+
+/// Attempts and rows side by side.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Attempts that the server confirmed.
+    pub acknowledged: u64,
+    /// Attempts that never happened.
+    pub refused: u64,
+    /// Attempts of which the writer never heard.
+    pub unknown: u64,
+    /// Those of them that happened.
+    pub unknown_arrived: u64,
+    /// Acknowledged, and not there.
+    pub lost: Found,
+    /// There more than once.
+    pub duplicated: Found,
+    /// Refused, and there.
+    pub forbidden: Found,
+    /// There, and no writer of this load attempted it.
+    pub unexplained: Found,
+    /// There, but written by another server than the one that acknowledged it.
+    pub misplaced: Found,
+}
+
+impl Comparison {
+    /// Whether every row is explained and none is missing.
+    pub fn is_clean(&self) -> bool {
+        [&self.lost, &self.duplicated, &self.forbidden, &self.unexplained, &self.misplaced]
+            .iter()
+            .all(|found| found.count == 0)
+    }
+}
+
+/// Compares what writers saw with what arrived.
+pub fn compare(history: &History, mut arrivals: Arrivals) -> Comparison {
+    let mut seen = Comparison::default();
+    for attempt in &history.attempts {
+        let (times, server) = arrivals.take(attempt.writer, attempt.number);
+        if times > 1 {
+            seen.duplicated.attempt(history, attempt);
+        }
+        match attempt.outcome {
+            Outcome::Acknowledged => {
+                seen.acknowledged += 1;
+                if times == 0 {
+                    seen.lost.attempt(history, attempt);
+                } else if server != history.server(attempt) {
+                    seen.misplaced.attempt(history, attempt);
+                }
+            }
+            Outcome::Refused => {
+                seen.refused += 1;
+                if times > 0 {
+                    seen.forbidden.attempt(history, attempt);
+                }
+            }
+            Outcome::Unknown => {
+                seen.unknown += 1;
+                seen.unknown_arrived += u64::from(times > 0);
+            }
+        }
+    }
+    for (writer, numbers) in &arrivals.writers {
+        let left = numbers.iter().enumerate().filter(|(_, arrival)| arrival.times > 0);
+        for (number, arrival) in left {
+            seen.unexplained.add(Example {
+                writer: writer.cast_unsigned(),
+                number: number as u64,
+                server: arrivals.servers.get(usize::from(arrival.server)).copied(),
+                began: None,
+            });
+        }
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::made_up::{A, B, history};
+    use super::*;
+    use Outcome::{Acknowledged, Refused, Unknown};
+
+    fn arrivals(rows: &[(i64, i64, i64)]) -> Arrivals {
+        let mut arrivals = Arrivals::default();
+        for (writer, number, server) in rows {
+            arrivals.add(*writer, *number, *server);
+        }
+        arrivals
+    }
+
+    #[test]
+    fn a_good_ledger_is_clean() {
+        let history = history(&[
+            (0, A, 0, 10, Acknowledged),
+            (0, A, 20, 30, Refused),
+            (1, A, 0, 10, Unknown),
+            (1, B, 20, 30, Unknown),
+            (1, B, 40, 50, Acknowledged),
+        ]);
+        let seen = compare(&history, arrivals(&[(0, 0, A), (1, 1, B), (1, 2, B)]));
+        assert!(seen.is_clean(), "{seen:?}");
+        assert_eq!((seen.acknowledged, seen.refused), (2, 1));
+        assert_eq!((seen.unknown, seen.unknown_arrived), (2, 1));
+    }
+
+    #[test]
+    fn lost_and_duplicated() {
+        let history = history(&[(0, A, 0, 10, Acknowledged), (0, A, 20, 30, Acknowledged)]);
+        let seen = compare(&history, arrivals(&[(0, 1, A), (0, 1, A)]));
+        assert_eq!((seen.lost.count, seen.duplicated.count), (1, 1));
+        assert_eq!(seen.lost.examples[0].number, 0);
+        assert_eq!(seen.duplicated.examples[0].number, 1);
+        assert!(!seen.is_clean());
+    }
+
+    #[test]
+    fn an_unknown_write_may_not_arrive_twice() {
+        let history = history(&[(0, A, 0, 10, Unknown)]);
+        assert_eq!(compare(&history, arrivals(&[(0, 0, A), (0, 0, A)])).duplicated.count, 1);
+    }
+
+    #[test]
+    fn forbidden_unexplained_and_misplaced() {
+        let history = history(&[(0, A, 0, 10, Refused), (0, A, 20, 30, Acknowledged)]);
+        let seen = compare(&history, arrivals(&[(0, 0, A), (0, 1, B), (0, 2, A), (5, 3, A)]));
+        assert_eq!((seen.forbidden.count, seen.misplaced.count), (1, 1));
+        assert_eq!(seen.unexplained.count, 2);
+    }
+}
