@@ -28,9 +28,9 @@ const EXAMPLES: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
     /// Which writer.
-    pub writer: u64,
+    pub writer: i64,
     /// The number of its attempt.
-    pub number: u64,
+    pub number: i64,
     /// The system identifier of the server that the writer reached, where it reached one.
     pub server: Option<i64>,
     /// When the attempt began, in microseconds since the start of the load; `None` for a row that
@@ -57,8 +57,8 @@ impl Found {
 
     fn attempt(&mut self, history: &History, attempt: &Attempt) {
         self.add(Example {
-            writer: u64::from(attempt.writer),
-            number: u64::from(attempt.number),
+            writer: i64::from(attempt.writer),
+            number: i64::from(attempt.number),
             server: history.server(attempt),
             began: Some(attempt.began),
         });
@@ -129,7 +129,7 @@ impl Verdict {
 /// The serving side cannot be read. Differences are no error.
 pub async fn check(history: &History, serving_side: &Endpoint, phases: &[i64]) -> Result<Verdict> {
     let session = serving_side.connect("oracle").await?;
-    let mut arrivals = Arrivals::default();
+    let mut arrivals = Arrivals::of(history);
     let query = "SELECT writer::bigint, number, server FROM public.workload_ledger WHERE run = $1";
     let rows = session.query_raw(query, [history.run]).await.context("read the ledger")?;
     pin_mut!(rows);

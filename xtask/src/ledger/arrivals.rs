@@ -1,11 +1,9 @@
 //! Which writes arrived, and which of them should not have, or should have.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::{Example, Found};
-use crate::workload::{History, Outcome};
+use crate::workload::{Attempt, History, Outcome};
 
 /// What the ledger has of one write.
 #[derive(Debug, Clone, Copy, Default)]
@@ -14,14 +12,27 @@ struct Arrival {
     server: u8,
 }
 
-/// The rows of a ledger, two bytes each.
-#[derive(Debug, Default)]
+/// The rows of a ledger, two bytes for each attempt of the history that they are held against.
+#[derive(Debug)]
 pub struct Arrivals {
-    writers: HashMap<i64, Vec<Arrival>>,
+    writers: Vec<Vec<Arrival>>,
     servers: Vec<i64>,
+    unexplained: Found,
 }
 
 impl Arrivals {
+    /// No rows yet, and room for those of every attempt.
+    pub fn of(history: &History) -> Arrivals {
+        let mut writers: Vec<Vec<Arrival>> = Vec::new();
+        for attempt in &history.attempts {
+            let (writer, number) = (usize::from(attempt.writer), attempt.number as usize);
+            writers.resize(writers.len().max(writer + 1), Vec::new());
+            let numbers = &mut writers[writer];
+            numbers.resize(numbers.len().max(number + 1), Arrival::default());
+        }
+        Arrivals { writers, servers: history.servers.clone(), unexplained: Found::default() }
+    }
+
     /// Takes one row: which writer's which write, and which server it says has written it.
     pub fn add(&mut self, writer: i64, number: i64, server: i64) {
         let known = self.servers.iter().position(|known| *known == server);
@@ -29,20 +40,25 @@ impl Arrivals {
             self.servers.push(server);
             self.servers.len() - 1
         });
-        let numbers = self.writers.entry(writer).or_default();
-        let index = usize::try_from(number).unwrap_or(0);
-        if index >= numbers.len() {
-            numbers.resize(index + 1, Arrival::default());
+        let numbers = usize::try_from(writer).ok().and_then(|writer| self.writers.get_mut(writer));
+        let number_place = usize::try_from(number).ok();
+        let arrival = numbers.zip(number_place).and_then(|(all, place)| all.get_mut(place));
+        match arrival {
+            Some(arrival) => {
+                let times = arrival.times.saturating_add(1);
+                *arrival = Arrival { times, server: u8::try_from(place).unwrap_or(u8::MAX) };
+            }
+            None => {
+                self.unexplained.add(Example { writer, number, server: Some(server), began: None });
+            }
         }
-        let times = numbers[index].times.saturating_add(1);
-        numbers[index] = Arrival { times, server: u8::try_from(place).unwrap_or(u8::MAX) };
     }
 
-    /// Takes a write out: how often it arrived, and from which server.
-    fn take(&mut self, writer: u16, number: u32) -> (u8, Option<i64>) {
-        let numbers = self.writers.get_mut(&i64::from(writer));
-        let arrival = numbers.and_then(|numbers| numbers.get_mut(number as usize));
-        let arrival = arrival.map(std::mem::take).unwrap_or_default();
+    /// How often the write of an attempt arrived, and from which server.
+    fn arrival(&self, attempt: &Attempt) -> (u8, Option<i64>) {
+        let numbers = self.writers.get(usize::from(attempt.writer));
+        let arrival = numbers.and_then(|numbers| numbers.get(attempt.number as usize));
+        let arrival = arrival.copied().unwrap_or_default();
         (arrival.times, self.servers.get(usize::from(arrival.server)).copied())
     }
 }
@@ -80,10 +96,10 @@ impl Comparison {
 }
 
 /// Compares what writers saw with what arrived.
-pub fn compare(history: &History, mut arrivals: Arrivals) -> Comparison {
+pub fn compare(history: &History, arrivals: Arrivals) -> Comparison {
     let mut seen = Comparison::default();
     for attempt in &history.attempts {
-        let (times, server) = arrivals.take(attempt.writer, attempt.number);
+        let (times, server) = arrivals.arrival(attempt);
         if times > 1 {
             seen.duplicated.attempt(history, attempt);
         }
@@ -108,17 +124,7 @@ pub fn compare(history: &History, mut arrivals: Arrivals) -> Comparison {
             }
         }
     }
-    for (writer, numbers) in &arrivals.writers {
-        let left = numbers.iter().enumerate().filter(|(_, arrival)| arrival.times > 0);
-        for (number, arrival) in left {
-            seen.unexplained.add(Example {
-                writer: writer.cast_unsigned(),
-                number: number as u64,
-                server: arrivals.servers.get(usize::from(arrival.server)).copied(),
-                began: None,
-            });
-        }
-    }
+    seen.unexplained = arrivals.unexplained;
     seen
 }
 
@@ -128,12 +134,12 @@ mod tests {
     use super::*;
     use Outcome::{Acknowledged, Refused, Unknown};
 
-    fn arrivals(rows: &[(i64, i64, i64)]) -> Arrivals {
-        let mut arrivals = Arrivals::default();
+    fn held_against(history: &History, rows: &[(i64, i64, i64)]) -> Comparison {
+        let mut arrivals = Arrivals::of(history);
         for (writer, number, server) in rows {
             arrivals.add(*writer, *number, *server);
         }
-        arrivals
+        compare(history, arrivals)
     }
 
     #[test]
@@ -145,7 +151,7 @@ mod tests {
             (1, B, 20, 30, Unknown),
             (1, B, 40, 50, Acknowledged),
         ]);
-        let seen = compare(&history, arrivals(&[(0, 0, A), (1, 1, B), (1, 2, B)]));
+        let seen = held_against(&history, &[(0, 0, A), (1, 1, B), (1, 2, B)]);
         assert!(seen.is_clean(), "{seen:?}");
         assert_eq!((seen.acknowledged, seen.refused), (2, 1));
         assert_eq!((seen.unknown, seen.unknown_arrived), (2, 1));
@@ -154,7 +160,7 @@ mod tests {
     #[test]
     fn lost_and_duplicated() {
         let history = history(&[(0, A, 0, 10, Acknowledged), (0, A, 20, 30, Acknowledged)]);
-        let seen = compare(&history, arrivals(&[(0, 1, A), (0, 1, A)]));
+        let seen = held_against(&history, &[(0, 1, A), (0, 1, A)]);
         assert_eq!((seen.lost.count, seen.duplicated.count), (1, 1));
         assert_eq!(seen.lost.examples[0].number, 0);
         assert_eq!(seen.duplicated.examples[0].number, 1);
@@ -164,14 +170,15 @@ mod tests {
     #[test]
     fn an_unknown_write_may_not_arrive_twice() {
         let history = history(&[(0, A, 0, 10, Unknown)]);
-        assert_eq!(compare(&history, arrivals(&[(0, 0, A), (0, 0, A)])).duplicated.count, 1);
+        assert_eq!(held_against(&history, &[(0, 0, A), (0, 0, A)]).duplicated.count, 1);
     }
 
     #[test]
     fn forbidden_unexplained_and_misplaced() {
         let history = history(&[(0, A, 0, 10, Refused), (0, A, 20, 30, Acknowledged)]);
-        let seen = compare(&history, arrivals(&[(0, 0, A), (0, 1, B), (0, 2, A), (5, 3, A)]));
+        let seen =
+            held_against(&history, &[(0, 0, A), (0, 1, B), (0, 2, A), (5, 3, A), (-1, 0, A)]);
         assert_eq!((seen.forbidden.count, seen.misplaced.count), (1, 1));
-        assert_eq!(seen.unexplained.count, 2);
+        assert_eq!(seen.unexplained.count, 3);
     }
 }

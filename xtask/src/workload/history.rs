@@ -80,7 +80,7 @@ pub struct History {
     pub servers: Vec<i64>,
     /// The attempts, in the order in which they ended.
     pub attempts: Vec<Attempt>,
-    /// The first message of each reason and outcome.
+    /// The first message of each reason.
     pub messages: BTreeMap<Reason, String>,
 }
 

@@ -109,7 +109,8 @@ VALUES (left(md5($1 || '/' || $2 || '/' || $3) || 'abcdefgh', 40), 'data',
 
 -- A session gets a new key: the primary key itself changes.
 UPDATE public.django_session
-SET session_key = left('new' || md5($3 || '/' || $2 || '/' || $1) || 'abcdefgh', 40)
+SET session_key = left('new' || md5($3 || '/' || $2 || '/' || $1) || 'abcdefgh', 40),
+    expire_date = clock_timestamp() + interval '14 days'
 WHERE session_key = (
     SELECT session_key FROM public.django_session
     ORDER BY expire_date
@@ -150,7 +151,7 @@ FROM generate_series(1, 2);
 
 -- One of two equal rows.
 UPDATE public.feed_raw
-SET line = left(line || '.', 60)
+SET received_at = date_trunc('second', clock_timestamp()), line = left(line || '.', 60)
 WHERE ctid = (
     SELECT ctid FROM public.feed_raw
     ORDER BY received_at
