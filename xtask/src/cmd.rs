@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use crate::ui::{Format, Ui};
 
 mod completions;
+mod servers;
 
 /// Move a live service from plain PostgreSQL to ParadeDB, with proof, and back.
 #[derive(Debug, Parser)]
@@ -20,6 +21,8 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Keep a pair of PostgreSQL servers for hand work
+    Servers(servers::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
 }
@@ -30,6 +33,7 @@ enum Verb {
 /// Whatever the verb says; `main` turns it into an exit code.
 pub async fn run(arguments: Arguments, ui: &Ui) -> anyhow::Result<()> {
     match arguments.verb {
+        Verb::Servers(arguments) => servers::run(arguments, ui).await,
         Verb::Completions(arguments) => completions::run(&arguments, ui),
     }
 }

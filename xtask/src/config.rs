@@ -13,6 +13,8 @@ pub const XTASK_JOURNAL_DIR: &str = "XTASK_JOURNAL_DIR";
 pub const XTASK_SOURCE_BINDIR: &str = "XTASK_SOURCE_BINDIR";
 /// Folder with `postgres`, `initdb` and `pg_ctl` for the target of a rehearsal.
 pub const XTASK_TARGET_BINDIR: &str = "XTASK_TARGET_BINDIR";
+/// The base folder of what can be fetched again; default `~/.cache`. Root does not use it.
+pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 
 /// The value of a variable that is set and not empty.
 #[expect(clippy::disallowed_methods, reason = "the one owner of the environment")]
@@ -33,6 +35,18 @@ pub fn path(name: &str) -> Option<PathBuf> {
 /// The user's home folder, where it has one.
 pub fn home() -> Option<PathBuf> {
     path("HOME")
+}
+
+/// The folder of what the tool fetched and can fetch again; `None` for a user without a home.
+///
+/// Root's is in `/var/cache`, because its servers run as another user, who must read it.
+pub fn cache_folder() -> Option<PathBuf> {
+    let base = if rustix::process::geteuid().is_root() {
+        PathBuf::from("/var/cache")
+    } else {
+        path(XDG_CACHE_HOME).or_else(|| home().map(|home| home.join(".cache")))?
+    };
+    Some(base.join("paradedb-xtask"))
 }
 
 /// The name of the person or service that runs the tool, for locks and journals.

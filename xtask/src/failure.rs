@@ -65,6 +65,11 @@ impl Failure {
         Failure { kind: Kind::Undecided, message: message.into(), hint: None }
     }
 
+    /// A request to stop that came before anything had begun.
+    pub fn interrupted(message: impl Into<String>) -> Failure {
+        Failure { kind: Kind::Interrupted, message: message.into(), hint: None }
+    }
+
     /// Adds what the reader can do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Failure {

@@ -9,5 +9,6 @@ pub mod failure;
 pub mod ledger;
 pub mod pg;
 pub mod process;
+pub mod servers;
 pub mod ui;
 pub mod workload;

@@ -181,6 +181,18 @@ impl Invocation {
         command.spawn().with_context(|| format!("start `{name}`"))
     }
 
+    /// Starts it apart from the tool: it belongs to no runtime, says nothing, survives the tool,
+    /// and reads on standard input a pipe that ends when the tool does, however that happens.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn spawn_apart(self) -> Result<std::process::Child> {
+        let name = self.name();
+        let mut command = self.command()?.into_std();
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().with_context(|| format!("start `{name}`"))
+    }
+
     /// The program's file name, for messages; arguments are left out because they are long.
     fn name(&self) -> String {
         self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned()

@@ -1,0 +1,4 @@
+//! Tests against real servers. One binary, so that all share one pair.
+
+mod servers;
+mod support;
