@@ -1,14 +1,15 @@
 //! The sample database, its writers, and the oracle over them, on real servers.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use xtask::cutover::event::Story;
 use xtask::ledger::{self, Verdict, sequences_behind};
-use xtask::pg::endpoint::{Endpoint, Session, qualified};
+use xtask::pg::endpoint::{Endpoint, Session, literal, qualified};
 use xtask::workload::{self, APPLICATION, Load, Outcome, Reason, Workload};
 
-use crate::support::fresh_databases;
+use crate::support::{eventually, fresh_databases};
 
 /// The application's password; the same in all tests, because the role is the cluster's.
 const PASSWORD: &str = "swordfish'\\";
@@ -19,9 +20,9 @@ const TRAFFIC_LIMIT: Duration = Duration::from_secs(30);
 
 /// A filled sample, and an administrator's session in it.
 async fn sample(endpoint: &Endpoint, seed: u64) -> Session {
-    let admin = endpoint.connect("test").await.unwrap();
-    workload::install(&admin, PASSWORD).await.unwrap();
-    workload::fill(endpoint, SCALE, seed, &Story::silent()).await.unwrap();
+    let admin = endpoint.connect("test").await.expect("the server answers");
+    workload::install(&admin, PASSWORD).await.expect("the schema loads");
+    workload::fill(endpoint, SCALE, seed, &Story::silent()).await.expect("the sample fills");
     admin
 }
 
@@ -32,12 +33,11 @@ async fn digests(admin: &Session) -> Vec<(String, i64, String)> {
         JOIN pg_catalog.pg_namespace AS schema ON schema.oid = class.relnamespace
         WHERE class.relkind = 'r' AND schema.nspname IN ('public', 'Märkte') ORDER BY 1, 2";
     let mut all = Vec::new();
-    for table in admin.query(tables, &[]).await.unwrap() {
+    for table in admin.query(tables, &[]).await.expect("the catalog answers") {
         let name = qualified(table.get(0), table.get(1));
-        let query = format!(
-            "SELECT count(*), coalesce(sum(hashtextextended(ROW(t.*)::text, 0)), 0)::text FROM {name} AS t"
-        );
-        let row = admin.query_one(&query, &[]).await.unwrap();
+        let digest = "coalesce(sum(hashtextextended(ROW(t.*)::text, 0)), 0)::text";
+        let query = format!("SELECT count(*), {digest} FROM {name} AS t");
+        let row = admin.query_one(&query, &[]).await.expect("a table is read");
         all.push((name, row.get(0), row.get(1)));
     }
     all
@@ -47,7 +47,7 @@ async fn digests(admin: &Session) -> Vec<(String, i64, String)> {
 fn endpoint_file(folder: &Path, database: &Endpoint) -> PathBuf {
     let file = folder.join("endpoint");
     let application = database.with_user(APPLICATION, PASSWORD);
-    std::fs::write(&file, application.secret_conninfo()).unwrap();
+    std::fs::write(&file, application.secret_conninfo()).expect("the file is written");
     file
 }
 
@@ -56,7 +56,14 @@ fn load(endpoint_file: PathBuf, rate: Option<f64>) -> Load {
 }
 
 async fn count(admin: &Session, query: &str) -> i64 {
-    admin.query_one(query, &[]).await.unwrap().get(0)
+    admin.query_one(query, &[]).await.expect("one row").get(0)
+}
+
+/// Ends the sessions of all writers in this database, and says how many there were.
+async fn terminate_writers(admin: &Session) -> i64 {
+    let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE application_name = 'trading' AND datname = current_database()";
+    count(admin, sql).await
 }
 
 #[tokio::test]
@@ -115,9 +122,7 @@ async fn a_terminated_writer_knows_what_it_wrote() {
     let server = workload::server_identity(&admin).await.unwrap();
     for _ in 0..5 {
         running.wait_for(Some(server), 150, TRAFFIC_LIMIT).await.unwrap();
-        let terminate = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-            WHERE application_name = 'trading' AND datname = current_database()";
-        assert!(count(&admin, terminate).await > 0);
+        assert!(terminate_writers(&admin).await > 0);
     }
     running.wait_for(Some(server), 150, TRAFFIC_LIMIT).await.unwrap();
     let history = running.stop().await.unwrap();
@@ -145,15 +150,11 @@ async fn a_refusal_is_not_a_write_and_writers_come_back() {
     running.wait_for(None, 50, TRAFFIC_LIMIT).await.unwrap();
     let fence = "ALTER DATABASE sample_refuse SET default_transaction_read_only = on";
     admin.batch_execute(fence).await.unwrap();
-    let terminate = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-        WHERE application_name = 'trading' AND datname = current_database()";
-    count(&admin, terminate).await;
-    while running.counts().refused < 30 {
-        tokio::task::yield_now().await;
-    }
+    terminate_writers(&admin).await;
+    eventually("writers are refused", || running.counts().refused >= 30).await;
     let unfence = "ALTER DATABASE sample_refuse RESET default_transaction_read_only";
     admin.batch_execute(unfence).await.unwrap();
-    count(&admin, terminate).await;
+    terminate_writers(&admin).await;
     running.wait_for(None, 50, TRAFFIC_LIMIT).await.unwrap();
     let history = running.stop().await.unwrap();
     assert!(history.messages.contains_key(&Reason::ReadOnly), "{:?}", history.messages);
@@ -200,9 +201,7 @@ async fn writers_follow_the_endpoint_file() {
     running.wait_for(Some(from), 50, TRAFFIC_LIMIT).await.unwrap();
     endpoint_file(folder.path(), &target);
     left.batch_execute("ALTER DATABASE sample_follow CONNECTION LIMIT 0").await.unwrap();
-    let terminate = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-        WHERE application_name = 'trading' AND datname = current_database()";
-    count(&left, terminate).await;
+    terminate_writers(&left).await;
     running.wait_for(Some(to), 50, TRAFFIC_LIMIT).await.unwrap();
     let history = running.stop().await.unwrap();
     let verdict = ledger::check(&history, &target, &[from, to]).await.unwrap();
@@ -210,4 +209,43 @@ async fn writers_follow_the_endpoint_file() {
     // Nothing was replicated, so what the first server acknowledged is lost on the second.
     assert!(verdict.rows.lost.count >= 50);
     assert_eq!(verdict.rows.duplicated.count + verdict.rows.forbidden.count, 0);
+}
+
+#[tokio::test]
+async fn everything_that_writers_do_can_be_replicated() {
+    let (source, target) = fresh_databases("sample_replicate").await;
+    let admin = source.connect("test").await.unwrap();
+    let other = target.connect("test").await.unwrap();
+    workload::install(&admin, PASSWORD).await.unwrap();
+    workload::install(&other, PASSWORD).await.unwrap();
+    other.batch_execute("TRUNCATE public.event_log_month").await.unwrap();
+    workload::fill(&source, SCALE, 1, &Story::silent()).await.unwrap();
+    let publish = "CREATE PUBLICATION sample FOR ALL TABLES
+        WITH (publish_via_partition_root = true)";
+    admin.batch_execute(publish).await.unwrap();
+    let subscribe = format!(
+        "CREATE SUBSCRIPTION sample CONNECTION {} PUBLICATION sample",
+        literal(&source.secret_conninfo())
+    );
+    other.batch_execute(&subscribe).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let running = Workload::start(load(endpoint_file(folder.path(), &source), None)).unwrap();
+    running.wait_for(None, 1500, TRAFFIC_LIMIT).await.unwrap();
+    let history = running.stop().await.unwrap();
+    assert_eq!(history.messages, BTreeMap::new());
+    let barrier = "INSERT INTO public.workload_ledger VALUES (0, 0, 0, 0)";
+    admin.batch_execute(barrier).await.unwrap();
+    let arrived = "SELECT count(*) FROM public.workload_ledger WHERE run = 0";
+    let copied = "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'";
+    let deadline = Instant::now() + TRAFFIC_LIMIT;
+    while count(&other, arrived).await == 0 || count(&other, copied).await > 0 {
+        assert!(Instant::now() < deadline, "the target does not follow");
+    }
+    // Operations were audited once, although both sides have the trigger.
+    assert_eq!(digests(&admin).await, digests(&other).await);
+    let server = workload::server_identity(&admin).await.unwrap();
+    let verdict = ledger::check(&history, &target, &[server]).await.unwrap();
+    assert!(verdict.rows.is_clean() && verdict.serving.is_clean(), "{:#?}", verdict.lines());
+    assert!(!verdict.sequences.is_empty(), "replication does not carry sequences");
+    other.batch_execute("DROP SUBSCRIPTION sample").await.unwrap();
 }
