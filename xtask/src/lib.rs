@@ -5,6 +5,7 @@
 pub mod cmd;
 pub mod config;
 pub mod cutover;
+pub mod drill;
 pub mod failure;
 pub mod ledger;
 pub mod pg;
