@@ -81,13 +81,13 @@ SELECT n, 1 + pg_temp.pick(n, 'client', pg_temp.size(200)),
        pg_temp.pick(n, 'checks', 40)::integer,
        CASE WHEN n % 50 = 0 THEN pg_temp.letters(n, 'token') END,
        pg_temp.moment(n, 'operation'), pg_temp.moment(n, 'operation') + interval '1 hour'
-FROM pg_temp.numbers(pg_temp.size(50000)) AS n;
+FROM pg_temp.numbers(pg_temp.size(30000)) AS n;
 
 -- part api_audit_transaction
 INSERT INTO public.api_audit_transaction (id, operation_id, action, details, created_at)
 SELECT n, n, 'INSERT', jsonb_build_object('quantity', pg_temp.amount(n, 'quantity', 10)),
        pg_temp.moment(n, 'operation')
-FROM pg_temp.numbers(pg_temp.size(50000)) AS n;
+FROM pg_temp.numbers(pg_temp.size(30000)) AS n;
 
 -- part api_order 2
 INSERT INTO public.api_order
@@ -99,12 +99,12 @@ SELECT n, n * 5, n, pg_temp.letters(n, 'external')::uuid,
        pg_temp.amount(n, 'price', 60000), pg_temp.amount(n, 'quantity', 10),
        jsonb_build_object('orderId', n, 'status', 'FILLED', 'fills', jsonb_build_array()),
        pg_temp.moment(n, 'operation'), pg_temp.moment(n, 'operation')
-FROM pg_temp.numbers(pg_temp.size(50000)) AS n;
+FROM pg_temp.numbers(pg_temp.size(30000)) AS n;
 
 -- part api_operation_entry_orders
 INSERT INTO public.api_operation_entry_orders (id, operation_id, order_id)
 SELECT n, n, n
-FROM pg_temp.numbers(pg_temp.size(50000)) AS n;
+FROM pg_temp.numbers(pg_temp.size(30000)) AS n;
 
 -- part api_trade 8
 INSERT INTO public.api_trade (id, symbol_id, price, quantity, fee, is_maker, executed_at)
@@ -132,7 +132,7 @@ FROM pg_temp.numbers(pg_temp.size(20000)) AS n;
 
 -- part stop_events
 INSERT INTO public.stop_events (event_id, event_seq, operation_id, payload_json, occurred_at)
-SELECT pg_temp.letters(n, 'stop')::uuid, n, 1 + pg_temp.pick(n, 'stop', pg_temp.size(50000)),
+SELECT pg_temp.letters(n, 'stop')::uuid, n, 1 + pg_temp.pick(n, 'stop', pg_temp.size(30000)),
        jsonb_build_object('reason', 'STOP_TRIGGERED', 'price', pg_temp.amount(n, 'stop', 60000)),
        pg_temp.moment(n, 'stop')
 FROM pg_temp.numbers(pg_temp.size(10000)) AS n;
@@ -181,11 +181,11 @@ FROM pg_temp.numbers(pg_temp.size(300)) AS n;
 INSERT INTO public.event_log (id, occurred_at, client_id, stream, payload, digest)
 SELECT n, pg_temp.moment(n, 'event'), 1 + pg_temp.pick(n, 'event', pg_temp.size(200)),
        'operation.' || n % 100, jsonb_build_object('step', n % 7), pg_temp.letters(n, 'digest')
-FROM pg_temp.numbers(pg_temp.size(80000)) AS n;
+FROM pg_temp.numbers(pg_temp.size(40000)) AS n;
 
 -- part event_log_default
 INSERT INTO public.event_log (id, occurred_at, client_id, stream, payload, digest)
-SELECT pg_temp.size(80000) + n, timestamptz '2019-12-31 23:59:59.999999+00' + n * interval '1 day',
+SELECT pg_temp.size(40000) + n, timestamptz '2019-12-31 23:59:59.999999+00' + n * interval '1 day',
        1, 'imported', '{}', NULL
 FROM pg_temp.numbers(20) AS n;
 

@@ -1,7 +1,5 @@
 //! The mix of transactions: read from `transactions.sql`, drawn by weight.
 
-use std::ops::Range;
-
 use rand::Rng;
 
 const SCRIPT: &str = include_str!("transactions.sql");
@@ -14,42 +12,37 @@ const LEDGER: &str = "INSERT INTO public.workload_ledger (run, writer, number, s
 /// Every transaction that writers know.
 #[derive(Debug)]
 pub(super) struct Mix {
-    /// The statements of all transactions; the last one is the ledger's.
-    pub(super) statements: Vec<&'static str>,
-    transactions: Vec<(u32, Range<usize>)>,
+    /// Each with its weight.
+    transactions: Vec<(u32, Vec<&'static str>)>,
     weight: u32,
 }
 
 impl Mix {
     /// The mix of the sample.
     pub(super) fn new() -> Mix {
-        let mut mix = Mix { statements: Vec::new(), transactions: Vec::new(), weight: 0 };
+        let mut mix = Mix { transactions: Vec::new(), weight: 0 };
         for section in SCRIPT.split("\n-- transaction ").skip(1) {
             let (header, body) = section.split_once('\n').unwrap_or((section, ""));
             let weight = header.rsplit(' ').next().and_then(|weight| weight.parse().ok());
             let weight: u32 = weight.unwrap_or(1);
-            let first = mix.statements.len();
             let statements = body.split(";\n").map(str::trim);
-            mix.statements.extend(statements.filter(|statement| !statement.is_empty()));
+            let statements = statements.filter(|statement| !statement.is_empty());
             mix.weight += weight;
-            mix.transactions.push((weight, first..mix.statements.len()));
+            mix.transactions.push((weight, statements.chain([LEDGER]).collect()));
         }
-        mix.statements.push(LEDGER);
         mix
     }
 
-    /// Draws a transaction: the places of its statements, that of the ledger last.
-    pub(super) fn draw(&self, random: &mut impl Rng) -> Vec<usize> {
+    /// Draws the statements of a transaction; the last one is the ledger's.
+    pub(super) fn draw(&self, random: &mut impl Rng) -> Vec<&'static str> {
         let mut ticket = random.random_range(0..self.weight);
-        let mut drawn = 0..0;
-        for (weight, range) in &self.transactions {
-            drawn = range.clone();
+        for (weight, statements) in &self.transactions {
             if ticket < *weight {
-                break;
+                return statements.clone();
             }
             ticket -= weight;
         }
-        drawn.chain([self.statements.len() - 1]).collect()
+        vec![LEDGER]
     }
 }
 
@@ -72,7 +65,7 @@ mod tests {
         for _ in 0..5000 {
             let statements = mix.draw(&mut random);
             assert!(statements.len() > 1);
-            assert!(mix.statements[*statements.last().unwrap()].contains("workload_ledger"));
+            assert_eq!(statements.last(), Some(&LEDGER));
             drawn.insert(statements);
         }
         assert_eq!(drawn.len(), mix.transactions.len());

@@ -7,7 +7,6 @@ use futures_util::future::try_join_all;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tokio_postgres::Statement;
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::{ToSql, Type};
 
@@ -26,14 +25,6 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 const BACKOFF_MOST: Duration = Duration::from_millis(50);
 /// How far behind its schedule a writer may be and still catch up; what is older is left out.
 const CATCH_UP: Duration = Duration::from_secs(1);
-/// Every statement has the same five parameters.
-const PARAMETER_TYPES: [Type; 5] = [Type::INT8, Type::INT8, Type::INT8, Type::INT8, Type::INT8];
-
-/// A session with the statements that were used on it.
-struct Connection {
-    session: Session,
-    prepared: Vec<Option<Statement>>,
-}
 
 /// An attempt that was not acknowledged.
 struct Miss {
@@ -71,7 +62,7 @@ pub(super) struct Writer {
     writer: u16,
     number: u32,
     random: StdRng,
-    connection: Option<Connection>,
+    session: Option<Session>,
     backoff: Duration,
 }
 
@@ -83,7 +74,7 @@ impl Writer {
             writer,
             number: 0,
             random: StdRng::seed_from_u64(seed),
-            connection: None,
+            session: None,
             backoff: BACKOFF_FIRST,
         }
     }
@@ -120,7 +111,7 @@ impl Writer {
         if outcome == Outcome::Acknowledged {
             self.backoff = BACKOFF_FIRST;
         } else {
-            self.connection = None;
+            self.session = None;
             sleep(self.backoff.mul_f64(self.random.random_range(0.5..1.0))).await;
             self.backoff = (self.backoff * 2).min(BACKOFF_MOST);
         }
@@ -128,13 +119,13 @@ impl Writer {
 
     /// One transaction, from BEGIN to COMMIT; returns the identity of the server that has it.
     async fn transaction(&mut self, number: u32) -> Result<i64, Miss> {
-        let places = self.shared.mix.draw(&mut self.random);
+        let statements = self.shared.mix.draw(&mut self.random);
         let draw = self.random.random_range(0..i64::from(i32::MAX));
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
+        let session = match self.session.take() {
+            Some(session) => session,
             None => self.connect().await?,
         };
-        let parameters = [
+        let values = [
             self.shared.run,
             i64::from(self.writer),
             i64::from(number),
@@ -142,15 +133,15 @@ impl Writer {
             i64::from(self.shared.load.writers),
         ];
         let late = |_| Miss::refused(Reason::TimedOut, "no answer before the commit");
-        let body = connection.body(&self.shared, &places, &parameters);
-        let server = timeout(ANSWER_LIMIT, body).await.map_err(late)??;
-        if connection.session.is_lost() {
+        let body = timeout(ANSWER_LIMIT, body(&session, &statements, &values));
+        let server = body.await.map_err(late)??;
+        if session.is_lost() {
             return Err(Miss::refused(Reason::ConnectionLost, "lost before the commit was sent"));
         }
-        let committed = timeout(ANSWER_LIMIT, connection.session.batch_execute("COMMIT")).await;
+        let committed = timeout(ANSWER_LIMIT, session.batch_execute("COMMIT")).await;
         let miss = match committed {
             Ok(Ok(())) => {
-                self.connection = Some(connection);
+                self.session = Some(session);
                 return Ok(server);
             }
             Ok(Err(error)) => Miss::at_commit(&error),
@@ -163,62 +154,34 @@ impl Writer {
     }
 
     /// Connects to whatever the endpoint file names now.
-    async fn connect(&self) -> Result<Connection, Miss> {
+    async fn connect(&self) -> Result<Session, Miss> {
         let load = &self.shared.load;
         let text = tokio::fs::read_to_string(&load.endpoint_file)
             .await
             .map_err(|error| Miss::refused(Reason::EndpointFile, error))?;
         let endpoint = Endpoint::parse(text.trim())
             .map_err(|error| Miss::refused(Reason::EndpointFile, error))?;
-        let session =
-            endpoint.connect_as_client(&load.application_name).await.map_err(|error| {
-                let answer = error.chain().find_map(|cause| cause.downcast_ref());
-                let answer = answer.and_then(tokio_postgres::Error::as_db_error);
-                let reason = answer.map_or(Reason::Unreachable, |_| Reason::LoginRefused);
-                Miss::refused(reason, format!("{error:#}"))
-            })?;
-        let prepared = vec![None; self.shared.mix.statements.len()];
-        Ok(Connection { session, prepared })
+        endpoint.connect_as_client(&load.application_name).await.map_err(|error| {
+            let answer = error.chain().find_map(|cause| cause.downcast_ref());
+            let answer = answer.and_then(tokio_postgres::Error::as_db_error);
+            let reason = answer.map_or(Reason::Unreachable, |_| Reason::LoginRefused);
+            Miss::refused(reason, format!("{error:#}"))
+        })
     }
 }
 
-impl Connection {
-    /// Everything but the COMMIT. BEGIN is answered before anything else is sent: if it failed on a
-    /// session that lives, what follows would commit by itself. The rest travels in one go.
-    async fn body(
-        &mut self,
-        shared: &Shared,
-        places: &[usize],
-        parameters: &[i64; 5],
-    ) -> Result<i64, Miss> {
-        self.prepare(shared, places).await?;
-        let session = &self.session;
-        session.batch_execute("BEGIN").await.map_err(|error| Miss::before_commit(&error))?;
-        let values: Vec<&(dyn ToSql + Sync)> =
-            parameters.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
-        let statements = places.iter().filter_map(|place| self.prepared[*place].as_ref());
-        let answers = try_join_all(statements.map(|statement| session.query(statement, &values)));
-        let answers = answers.await.map_err(|error| Miss::before_commit(&error))?;
-        let row = answers.last().and_then(|rows| rows.first());
-        let server = row.and_then(|row| row.try_get(0).ok());
-        server.ok_or_else(|| Miss::refused(Reason::Other, "the ledger row was not inserted"))
-    }
-
-    /// Prepares what this session has not used yet.
-    async fn prepare(&mut self, shared: &Shared, places: &[usize]) -> Result<(), Miss> {
-        let missing: Vec<usize> =
-            places.iter().copied().filter(|place| self.prepared[*place].is_none()).collect();
-        let session = &self.session;
-        let statements = missing
-            .iter()
-            .map(|place| session.prepare_typed(shared.mix.statements[*place], &PARAMETER_TYPES));
-        let statements = try_join_all(statements).await;
-        let statements = statements.map_err(|error| Miss::before_commit(&error))?;
-        for (place, statement) in missing.into_iter().zip(statements) {
-            self.prepared[place] = Some(statement);
-        }
-        Ok(())
-    }
+/// Everything but the COMMIT. BEGIN is answered before anything else is sent: if it failed on a
+/// session that lives, what follows would commit by itself. The rest travels in one go, and without
+/// named statements: a pooler may put another server behind the connection at any time.
+async fn body(session: &Session, statements: &[&str], values: &[i64; 5]) -> Result<i64, Miss> {
+    session.batch_execute("BEGIN").await.map_err(|error| Miss::before_commit(&error))?;
+    let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
+        values.iter().map(|value| (value as &(dyn ToSql + Sync), Type::INT8)).collect();
+    let answers = statements.iter().map(|statement| session.query_typed(statement, &parameters));
+    let answers = try_join_all(answers).await.map_err(|error| Miss::before_commit(&error))?;
+    let row = answers.last().and_then(|rows| rows.first());
+    let server = row.and_then(|row| row.try_get(0).ok());
+    server.ok_or_else(|| Miss::refused(Reason::Other, "the ledger row was not inserted"))
 }
 
 /// Whether the server ends the session with this: shutdown, crash, an administrator.
