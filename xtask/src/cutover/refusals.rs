@@ -247,8 +247,8 @@ async fn role_settings(source: &Session, target: &Session) -> Result<Vec<Refusal
     let read = |rows: Vec<tokio_postgres::Row>| -> Vec<(String, String)> {
         rows.iter().map(|row| (row.get(0), row.get(1))).collect()
     };
-    let ours = read(source.query(sql, &[]).await?);
-    let theirs = read(target.query(sql, &[]).await?);
+    let ours = read(source.query(sql, &[&true]).await?);
+    let theirs = read(target.query(sql, &[&false]).await?);
     let missing = ours.into_iter().filter(|setting| !theirs.contains(setting));
     let refuse = |(owner, setting): (String, String)| {
         let (name, value) = setting.split_once('=').unwrap_or((&setting, ""));

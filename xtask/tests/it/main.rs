@@ -2,4 +2,5 @@
 
 mod servers;
 mod support;
+mod verify;
 mod workload;
