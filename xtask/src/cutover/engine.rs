@@ -165,8 +165,10 @@ pub struct Attempt {
     pub guard: Option<steps::gate::Guard>,
     /// The holder that will take the pins.
     pub holder: Option<Holder>,
-    /// Statements prepared to read the sequences.
-    pub sequences: Option<SequenceReader>,
+    /// Statements prepared to read the sequences of the source and of the target.
+    pub sequences: Option<(SequenceReader, SequenceReader)>,
+    /// The source's catalog when the schema was last seen to be the planned one.
+    pub signature: Option<String>,
     /// The barrier row behind the fence.
     pub barrier: Option<i64>,
     /// Nobody can write on the source.

@@ -392,7 +392,30 @@ async fn run(operation: &Operation, mut journal: Journal, goal: Goal) -> Result<
     for mirror in mirrors {
         state::finish_mirror(mirror).await;
     }
-    judge(goal, outcome, &journal)
+    let outcome = judge(goal, outcome, &journal)?;
+    operation.story.note(ending(outcome, engine.header.direction));
+    Ok(outcome)
+}
+
+/// Where things stand after a good end, and what comes next.
+fn ending(outcome: Outcome, direction: Direction) -> String {
+    let (ahead, behind, turn) = match direction {
+        Direction::Forward => ("ParadeDB", "plain PostgreSQL", "rollback"),
+        Direction::Backward => ("plain PostgreSQL", "ParadeDB", "cutover switch"),
+    };
+    match outcome {
+        Outcome::Following => {
+            format!("{ahead} follows, {behind} serves. Next: cargo xtask cutover switch")
+        }
+        Outcome::Switched => {
+            format!("{ahead} serves, {behind} follows. Next: cargo xtask {turn}, or cutover finish")
+        }
+        Outcome::Finished => format!("{ahead} serves alone. {behind} keeps its data and its fence"),
+        Outcome::Removed => "nothing of the run is left; plain PostgreSQL serves".into(),
+        Outcome::Unwound | Outcome::Halted | Outcome::Degraded | Outcome::Differs => {
+            format!("{behind} serves, as before")
+        }
+    }
 }
 
 async fn open(operation: &Operation, journal: &Journal) -> Result<Engine> {
