@@ -15,6 +15,12 @@ const OLDEST_MAJOR: i32 = 15;
 /// Slots, senders and workers that a run needs free on each side: three batches and the way back.
 const NEEDED_SLOTS: i64 = 4;
 
+/// The rule that all other checks rest on.
+pub const NOT_SUPERUSER: &str = "not-superuser";
+/// Settings whose value is a list of names (`GUC_LIST_QUOTE` in PostgreSQL's source).
+const LIST_SETTINGS: [&str; 4] =
+    ["search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"];
+
 /// One reason to say no, or to take note.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -66,9 +72,14 @@ pub async fn find(sides: &Sides<'_>) -> Result<Vec<Refusal>> {
         all.push(Refusal::new("same-database", problem, "name two different databases"));
         return Ok(all);
     }
-    all.extend(versions(source, target, sides.copies));
+    all.extend(versions(source.major(), target.major(), sides.copies));
+    all.extend(rights("source", source).await?);
+    all.extend(rights("target", target).await?);
+    if all.iter().any(|refusal| refusal.name == NOT_SUPERUSER) {
+        // Without the right to look, the rest could only be guessed.
+        return Ok(all);
+    }
     for (side, session) in [("source", source), ("target", target)] {
-        all.extend(rights(side, session).await?);
         all.extend(settings(side, session).await?);
         all.extend(prepared_transactions(side, session).await?);
     }
@@ -79,7 +90,7 @@ pub async fn find(sides: &Sides<'_>) -> Result<Vec<Refusal>> {
     all.extend(role_settings(source, target).await?);
     all.extend(other_replication(source).await?);
     if sides.copies {
-        all.extend(target_is_empty(target).await?);
+        all.extend(target_is_empty(source, target).await?);
     }
     if all.iter().all(|refusal| refusal.is_warning) {
         all.extend(peers(sides).await);
@@ -88,21 +99,18 @@ pub async fn find(sides: &Sides<'_>) -> Result<Vec<Refusal>> {
     Ok(all)
 }
 
-fn versions(source: &Session, target: &Session, copies: bool) -> Vec<Refusal> {
+fn versions(source: i32, target: i32, copies: bool) -> Vec<Refusal> {
     let mut all = Vec::new();
-    for (side, session) in [("source", source), ("target", target)] {
-        if session.major() < OLDEST_MAJOR {
-            let problem = format!("the {side} runs PostgreSQL {}", session.major());
+    for (side, major) in [("source", source), ("target", target)] {
+        if major < OLDEST_MAJOR {
+            let problem = format!("the {side} runs PostgreSQL {major}");
             let fix = format!("upgrade it to {OLDEST_MAJOR} or later");
             all.push(Refusal::new("version", problem, fix));
         }
     }
-    if copies && target.major() < source.major() {
-        let problem = format!(
-            "the target runs PostgreSQL {}, older than the source's {}",
-            target.major(),
-            source.major()
-        );
+    if copies && target < source {
+        let problem =
+            format!("the target runs PostgreSQL {target}, older than the source's {source}");
         all.push(Refusal::new(
             "target-older",
             problem,
@@ -120,7 +128,7 @@ async fn rights(side: &str, session: &Session) -> Result<Vec<Refusal>> {
         return Ok(Vec::new());
     }
     let problem = format!("role {role} is not a superuser on the {side}");
-    Ok(vec![Refusal::new("not-superuser", problem, "connect as a superuser for the run")])
+    Ok(vec![Refusal::new(NOT_SUPERUSER, problem, "connect as a superuser for the run")])
 }
 
 async fn settings(side: &str, session: &Session) -> Result<Vec<Refusal>> {
@@ -247,13 +255,17 @@ async fn role_settings(source: &Session, target: &Session) -> Result<Vec<Refusal
     let read = |rows: Vec<tokio_postgres::Row>| -> Vec<(String, String)> {
         rows.iter().map(|row| (row.get(0), row.get(1))).collect()
     };
-    let ours = read(source.query(sql, &[&true]).await?);
-    let theirs = read(target.query(sql, &[&false]).await?);
+    // The database may have another name there, and it is there that the setting is missing.
+    let database: String = target.query_one("SELECT current_database()::text", &[]).await?.get(0);
+    let ours = read(source.query(sql, &[&true, &database]).await?);
+    let theirs = read(target.query(sql, &[&false, &database]).await?);
     let missing = ours.into_iter().filter(|setting| !theirs.contains(setting));
     let refuse = |(owner, setting): (String, String)| {
         let (name, value) = setting.split_once('=').unwrap_or((&setting, ""));
         let problem = format!("{owner} has {setting} on the source and not on the target");
-        let fix = format!("on the target: ALTER {owner} SET {name} = {}", literal(value));
+        // A list is stored with its elements quoted; as one literal it would be one element.
+        let value = if LIST_SETTINGS.contains(&name) { value.into() } else { literal(value) };
+        let fix = format!("on the target: ALTER {owner} SET {name} = {value}");
         Refusal::new("role-setting", problem, fix)
     };
     Ok(missing.map(refuse).collect())
@@ -292,16 +304,34 @@ async fn other_replication(source: &Session) -> Result<Vec<Refusal>> {
     Ok(all)
 }
 
-async fn target_is_empty(target: &Session) -> Result<Vec<Refusal>> {
+async fn target_is_empty(source: &Session, target: &Session) -> Result<Vec<Refusal>> {
     let rows = target.query(include_str!("../pg/sql/foreign_objects.sql"), &[]).await?;
     if rows.is_empty() {
         return Ok(Vec::new());
+    }
+    // What a run has brought there may serve by now: nobody should be told to drop it.
+    if state::is_installed(source).await? {
+        let sql = "SELECT id, finished_at IS NOT NULL FROM xtask_cutover.run
+                   ORDER BY begun_at DESC LIMIT 1";
+        if let Some(row) = source.query_opt(sql, &[]).await? {
+            return Ok(vec![present_run(row.get(0), row.get(1))]);
+        }
     }
     let names: Vec<String> = rows.iter().take(5).map(|row| row.get(0)).collect();
     let more = if rows.len() > 5 { format!(" and {} more", rows.len() - 5) } else { String::new() };
     let problem = format!("the target is not empty: it has {}{more}", names.join(", "));
     let fix = "drop them, or create an empty database and name that";
     Ok(vec![Refusal::new("target-not-empty", problem, fix)])
+}
+
+fn present_run(run: &str, is_finished: bool) -> Refusal {
+    if is_finished {
+        let problem = format!("run {run} has moved this source for good: the target serves");
+        return Refusal::new("run-finished", problem, "name another source, or an empty target");
+    }
+    let problem = format!("run {run} is under way between these servers");
+    let fix = "cargo xtask cutover status says what is next; without its journal, cutover adopt";
+    Refusal::new("run-under-way", problem, fix)
 }
 
 /// Each server dials the other, in a transaction that is rolled back.
@@ -336,5 +366,25 @@ async fn client_login(sides: &Sides<'_>) -> Vec<Refusal> {
             );
             vec![Refusal::new("client-login", problem, fix)]
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_that_cannot_be_moved() {
+        let names = |source, target, copies| -> Vec<String> {
+            versions(source, target, copies).into_iter().map(|refusal| refusal.problem).collect()
+        };
+        assert_eq!(names(15, 18, true), Vec::<String>::new());
+        assert_eq!(names(14, 18, true), ["the source runs PostgreSQL 14"]);
+        assert_eq!(
+            names(18, 16, true),
+            ["the target runs PostgreSQL 16, older than the source's 18"]
+        );
+        // The way back goes to the older server, and copies nothing.
+        assert_eq!(names(18, 16, false), Vec::<String>::new());
     }
 }

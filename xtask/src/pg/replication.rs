@@ -423,14 +423,19 @@ fn without_secret(error: &tokio_postgres::Error, verb: &str, name: &str) -> anyh
 pub async fn dial(session: &Session, publisher: &Endpoint) -> Result<()> {
     silence_logs(session).await?;
     let connection = literal(&publisher.secret_conninfo());
-    session
+    let dialled = session
         .batch_execute(&format!(
             "BEGIN; CREATE SUBSCRIPTION xtask_dial CONNECTION {connection} PUBLICATION xtask_dial
              WITH (create_slot = false, slot_name = NONE, enabled = false, copy_data = false);
              ROLLBACK"
         ))
         .await
-        .map_err(|error| without_secret(&error, "try", "to the peer"))
+        .map_err(|error| without_secret(&error, "try", "to the peer"));
+    if dialled.is_err() {
+        // A failed batch stops before its own ROLLBACK.
+        session.batch_execute("ROLLBACK").await.context("leave the transaction of the dial")?;
+    }
+    dialled
 }
 
 /// A subscription as its server knows it.

@@ -61,7 +61,9 @@ WHERE NOT t.tgisinternal AND t.tgenabled IN ('A', 'R')
 UNION ALL
 SELECT 'role-read-only',
        format('role %s sets default_transaction_read_only itself, and so passes the fence', rolname),
-       format('on the source: ALTER ROLE %I RESET default_transaction_read_only', rolname)
+       format('on the source: ALTER ROLE %I%s RESET default_transaction_read_only', rolname,
+              CASE WHEN s.setdatabase = 0 THEN ''
+                   ELSE format(' IN DATABASE %I', current_database()) END)
 FROM pg_db_role_setting AS s
 JOIN pg_roles AS r ON r.oid = s.setrole,
      unnest(s.setconfig) AS setting

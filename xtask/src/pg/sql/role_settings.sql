@@ -1,9 +1,10 @@
 -- Settings by database and role that hold in this database: whose, `name=value`. $1: only those of
 -- roles that own or are granted something here; an empty target has no such roles yet.
+-- $2: what to call the database, which may have another name on each side.
 SELECT CASE
-           WHEN s.setrole = 0 THEN format('DATABASE %I', current_database())
+           WHEN s.setrole = 0 THEN format('DATABASE %I', $2::text)
            WHEN s.setdatabase = 0 THEN format('ROLE %I', r.rolname)
-           ELSE format('ROLE %I IN DATABASE %I', r.rolname, current_database())
+           ELSE format('ROLE %I IN DATABASE %I', r.rolname, $2::text)
        END,
        setting
 FROM pg_db_role_setting AS s
