@@ -11,10 +11,14 @@ use crate::pg::endpoint::{Endpoint, Session, qualified};
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// How long ending the sessions may take.
 const ENDING_LIMIT: Duration = Duration::from_secs(3);
-/// How long a fence trigger may wait for its lock before it tries again, in milliseconds.
-const TRIGGER_LOCK_MILLISECONDS: u32 = 200;
-/// How often a fence trigger tries to get its lock.
-const TRIGGER_ATTEMPTS: u32 = 50;
+/// How long a statement may wait for a strong lock before it tries again, in milliseconds.
+const LOCK_MILLISECONDS: u32 = 200;
+/// How often such a statement tries to get its lock.
+const LOCK_ATTEMPTS: u32 = 50;
+/// How often taking a trigger away tries: it can stay.
+const UNGUARD_ATTEMPTS: u32 = 5;
+/// How long to wait between two tries, so that those who waited behind us get on.
+const BETWEEN_LOCK_ATTEMPTS: Duration = Duration::from_millis(100);
 
 /// Proof that nobody can write on a database. It can neither be stored nor made otherwise.
 #[derive(Debug)]
@@ -134,7 +138,6 @@ pub async fn is_closed(session: &Session) -> Result<bool> {
 /// # Errors
 /// A table stays locked by others for too long.
 pub async fn guard_tables(session: &Session, tables: &[(String, String)]) -> Result<()> {
-    session.batch_execute(&format!("SET lock_timeout = {TRIGGER_LOCK_MILLISECONDS}")).await?;
     for (schema, table) in tables {
         let statement = format!(
             "CREATE OR REPLACE TRIGGER xtask_fence
@@ -142,22 +145,15 @@ pub async fn guard_tables(session: &Session, tables: &[(String, String)]) -> Res
              FOR EACH STATEMENT EXECUTE FUNCTION xtask_cutover.refuse_write()",
             qualified(schema, table)
         );
-        let mut attempts = 0;
-        while let Err(error) = session.batch_execute(&statement).await {
-            attempts += 1;
-            let is_busy =
-                error.code() == Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE);
-            if !is_busy || attempts == TRIGGER_ATTEMPTS {
-                return Err(error).with_context(|| format!("guard table {schema}.{table}"));
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        patiently(session, &statement, LOCK_ATTEMPTS)
+            .await
+            .with_context(|| format!("guard table {schema}.{table}"))?;
     }
-    session.batch_execute("SET lock_timeout = 0").await?;
     Ok(())
 }
 
-/// Takes those triggers away.
+/// Takes those triggers away. While the fence is open they do nothing, so one that others keep
+/// locked is given up after a few tries rather than making every reader wait behind us.
 ///
 /// # Errors
 /// The connection is lost, or a table stays locked by others.
@@ -173,7 +169,38 @@ pub async fn unguard_tables(session: &Session) -> Result<()> {
         .await?;
     for row in rows {
         let table = qualified(row.get(0), row.get(1));
-        session.batch_execute(&format!("DROP TRIGGER IF EXISTS xtask_fence ON {table}")).await?;
+        let statement = format!("DROP TRIGGER IF EXISTS xtask_fence ON {table}");
+        patiently(session, &statement, UNGUARD_ATTEMPTS)
+            .await
+            .with_context(|| format!("take the fence's trigger from {table}"))?;
     }
     Ok(())
+}
+
+/// Removes the tool's schema, and with it what is left of the triggers.
+///
+/// # Errors
+/// The connection is lost, or a table stays locked by others for too long.
+pub async fn drop_state(session: &Session) -> Result<()> {
+    patiently(session, "DROP SCHEMA IF EXISTS xtask_cutover CASCADE", LOCK_ATTEMPTS)
+        .await
+        .context("drop the schema xtask_cutover")
+}
+
+/// Runs a statement that takes a strong lock, over and over with a short limit: one that waits for
+/// a long transaction makes every reader behind it wait as well.
+async fn patiently(session: &Session, statement: &str, attempts: u32) -> Result<()> {
+    session.batch_execute(&format!("SET lock_timeout = {LOCK_MILLISECONDS}")).await?;
+    let mut attempt = 0;
+    let done = loop {
+        attempt += 1;
+        let Err(error) = session.batch_execute(statement).await else { break Ok(()) };
+        let is_busy = error.code() == Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE);
+        if !is_busy || attempt == attempts {
+            break Err(error);
+        }
+        tokio::time::sleep(BETWEEN_LOCK_ATTEMPTS).await;
+    };
+    session.batch_execute("SET lock_timeout = 0").await?;
+    Ok(done?)
 }

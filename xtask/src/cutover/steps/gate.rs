@@ -138,6 +138,14 @@ async fn catch_up(engine: &mut Engine, log: &dyn Log) -> Result<()> {
     let (source, target) = engine.sessions().await?;
     let (markers, names) = (engine.markers(log), engine.subscriptions(log));
     let limit = engine.options.catch_up_limit;
+    for name in &names {
+        // A crash of the other server disables a subscription just as a bad row does; only trying
+        // again tells the two apart.
+        if replication::subscription(&target, name).await?.is_some_and(|state| !state.enabled) {
+            engine.story.warning(format!("subscription {name} was disabled; it is tried again"));
+            replication::enable(&target, name).await?;
+        }
+    }
     for _ in 0..2 {
         let id = replication::mark(&source, &markers, "gate").await?;
         replication::await_mark(&target, &markers, &names, id, limit).await?;
@@ -248,5 +256,8 @@ pub async fn undo(engine: &mut Engine) -> Result<()> {
         .await?;
     holder::end(&source, &engine.header.run).await?;
     holder::end(&target, &engine.header.run).await?;
-    fence::unguard_tables(&source).await
+    if let Err(error) = fence::unguard_tables(&source).await {
+        engine.story.warning(format!("{error:#}; it does nothing, and goes with the run"));
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::event::Event;
+use crate::cutover::fence;
 use crate::cutover::holder::{self, Holder, Request};
 use crate::cutover::steps::evidence;
 use crate::pg::replication;
@@ -92,7 +93,7 @@ pub async fn undo(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     }
     replication::drop_role(&source, &engine.role(engine.header.direction)).await?;
     for session in [&source, &target] {
-        session.batch_execute("DROP SCHEMA IF EXISTS xtask_cutover CASCADE").await?;
+        fence::drop_state(session).await?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::event::{Event, WayBack};
+use crate::cutover::fence;
 use crate::cutover::steps::evidence;
 use crate::pg::replication;
 
@@ -29,8 +30,7 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
         .await?;
     let reason = "the run is finished".to_string();
     log.append(Event::WayBack { way_back: WayBack::Lost(reason) })?;
-    target.batch_execute("DROP SCHEMA IF EXISTS xtask_cutover CASCADE").await?;
-    Ok(())
+    fence::drop_state(&target).await
 }
 
 /// Done when nothing of the run is left on the serving side, and the old side says so.
