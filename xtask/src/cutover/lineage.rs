@@ -66,6 +66,11 @@ impl Run {
         State::of(&self.records).is_decided()
     }
 
+    /// Whether it is a turn of which nothing is left: it was never begun, or cleared away.
+    fn is_void(&self) -> bool {
+        self.header.parent.is_some() && State::of(&self.records).is_untouched()
+    }
+
     /// The plan as the journal keeps it.
     ///
     /// # Errors
@@ -112,6 +117,9 @@ impl Lineage {
         let root =
             runs.iter().find(|run| run.header.run == name).map(|run| run.header.root.clone());
         runs.retain(|run| Some(&run.header.root) == root.as_ref());
+        while runs.len() > 1 && runs.last().is_some_and(Run::is_void) {
+            runs.pop();
+        }
         Ok(Some(Lineage { runs }))
     }
 
@@ -125,9 +133,13 @@ impl Lineage {
         self.latest().phase()
     }
 
+    /// The run that brought the service where it is; none before the first switch.
+    pub fn decided(&self) -> Option<&Run> {
+        self.runs.iter().rev().find(|run| run.is_decided())
+    }
+
     /// Which way the service went last: `Forward` where ParadeDB serves.
     pub fn served_by(&self) -> Direction {
-        let last = self.runs.iter().rev().find(|run| run.is_decided());
-        last.map_or(Direction::Backward, |run| run.header.direction)
+        self.decided().map_or(Direction::Backward, |run| run.header.direction)
     }
 }

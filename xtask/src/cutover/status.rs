@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::cutover::decision::{self, Decision};
 use crate::cutover::event::{Event, WayBack};
-use crate::cutover::header::Header;
+use crate::cutover::header::{Direction, Header};
 use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::verbs::Operation;
 use crate::cutover::verify::Certificate;
@@ -55,8 +55,8 @@ pub async fn status(operation: &Operation) -> Result<Status> {
     let fenced = (is_fenced(plain.as_ref()).await, is_fenced(paradedb.as_ref()).await);
     let Some(lineage) = lineage else { return Ok(without_run(fenced)) };
     let latest = lineage.latest();
-    let is_forward = latest.header.direction == crate::cutover::header::Direction::Forward;
-    let (source, target) = if is_forward { (&plain, &paradedb) } else { (&paradedb, &plain) };
+    let is_forward = latest.header.direction == Direction::Forward;
+    let source = if is_forward { &plain } else { &paradedb };
     let phase = lineage.phase();
     let decided = ask_decision(source.as_ref(), &latest.header).await;
     let serving_target = match decided {
@@ -71,7 +71,7 @@ pub async fn status(operation: &Operation) -> Result<Status> {
         (_, Some(true), false) | (_, Some(false), true) => "source",
         (_, None, _) => "unknown",
     };
-    let observed = observe(phase, latest, source.as_ref(), target.as_ref()).await;
+    let observed = observe(phase, &lineage, plain.as_ref(), paradedb.as_ref()).await;
     let certificate = last_certificate(latest);
     Ok(Status {
         run: Some(latest.header.run.clone()),
@@ -127,27 +127,33 @@ async fn ask_decision(source: Option<&Session>, header: &Header) -> Option<Decis
     decision::read(source?, &header.run).await.ok()
 }
 
+/// The way back of the run that brought the service where it is, and how far the follower is behind.
 async fn observe(
     phase: Phase,
-    latest: &Run,
-    source: Option<&Session>,
-    target: Option<&Session>,
+    lineage: &Lineage,
+    plain: Option<&Session>,
+    paradedb: Option<&Session>,
 ) -> (WayBack, Option<i64>) {
-    let (Some(source), Some(target)) = (source, target) else {
+    let (Some(plain), Some(paradedb)) = (plain, paradedb) else {
         return (WayBack::AtRisk("a server does not answer".into()), None);
     };
-    match phase {
-        Phase::Releasing | Phase::Switched => {
-            match way_back::observe(&latest.header, source, target).await {
-                Ok(observed) => (observed.state, observed.lag),
-                Err(error) => (WayBack::AtRisk(format!("{error:#}")), None),
-            }
-        }
-        Phase::Finished => (WayBack::Lost("the run is finished".into()), None),
-        _ => {
-            let slot = latest.header.object(latest.header.direction, 1);
-            (WayBack::NotNeeded, replication::lag(source, &slot).await.ok())
-        }
+    let sides = |header: &Header| match header.direction {
+        Direction::Forward => (plain, paradedb),
+        Direction::Backward => (paradedb, plain),
+    };
+    if phase == Phase::Finished {
+        return (WayBack::Lost("the run is finished".into()), None);
+    }
+    // An attempt at the next turn changes nothing about the way back until it is decided.
+    let Some(decided) = lineage.decided() else {
+        let header = &lineage.latest().header;
+        let slot = header.object(header.direction, 1);
+        return (WayBack::NotNeeded, replication::lag(sides(header).0, &slot).await.ok());
+    };
+    let (source, target) = sides(&decided.header);
+    match way_back::observe(&decided.header, source, target).await {
+        Ok(observed) => (observed.state, observed.lag),
+        Err(error) => (WayBack::AtRisk(format!("{error:#}")), None),
     }
 }
 

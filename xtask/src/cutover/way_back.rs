@@ -34,9 +34,14 @@ pub async fn observe(header: &Header, source: &Session, target: &Session) -> Res
         return Ok(lost(format!("subscription {name} on the other side is gone")));
     };
     let state = if !subscription.enabled && subscription.apply_errors > 0 {
-        WayBack::Lost(format!(
-            "subscription {name} stopped at an error; see the log of the side that follows"
-        ))
+        let stopped = format!("subscription {name} stopped at an error");
+        match changed_object(source, target).await? {
+            Some(object) => {
+                WayBack::Lost(format!("{stopped}: {object} differs between the two sides"))
+            }
+            // So does a crash of the serving side; the next turn enables it again.
+            None => WayBack::AtRisk(format!("{stopped}; see the log of the side that follows")),
+        }
     } else if !subscription.enabled {
         WayBack::Arming
     } else if !subscription.running {

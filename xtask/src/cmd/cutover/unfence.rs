@@ -3,7 +3,8 @@
 use anyhow::Result;
 
 use crate::config;
-use crate::cutover::{decision, fence};
+use crate::cutover::decision::{self, Decision};
+use crate::cutover::fence;
 use crate::failure::Failure;
 use crate::pg::endpoint::Endpoint;
 use crate::pg::state;
@@ -36,6 +37,13 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
             .hint("let it serve with `cutover switch` or `rollback`, never by hand")
             .into());
     };
+    if decision::read(&session, &last).await? == Decision::Switch {
+        let message =
+            format!("the other side serves by decision of run {last}: this one stays fenced");
+        return Err(Failure::refused(message)
+            .hint("to serve from here again: cargo xtask rollback, or cutover switch")
+            .into());
+    }
     decision::unwind(&session, &last, &config::operator()).await?;
     fence::open(&endpoint).await?;
     ui.line(&format!("run {last} is unwound here, and {endpoint} accepts writes again"));

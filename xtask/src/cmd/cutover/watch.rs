@@ -38,7 +38,9 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     loop {
         let now = status(&operation).await?;
         if now.run.is_none() {
-            return Err(Failure::refused("there is no run to watch").into());
+            return Err(Failure::refused("there is no run to watch")
+                .hint("begin one: cargo xtask cutover start --source … --target …")
+                .into());
         }
         if let Some(bytes) = now.lag_bytes {
             operation.story.event(Event::Lag { bytes });
@@ -48,6 +50,7 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         looks += 1;
         if operation.interrupt.is_requested() || Some(looks) == arguments.times {
             return match now.way_back {
+                WayBack::Lost(_) if now.phase == Phase::Finished => Ok(()),
                 WayBack::AtRisk(reason) | WayBack::Lost(reason) => {
                     Err(Failure::refused(format!("the way back is in danger: {reason}")).into())
                 }
