@@ -1,5 +1,6 @@
 //! The engine: one run moves one database, and can bring it back.
 
+pub mod catch_up;
 pub mod decision;
 pub mod drive;
 pub mod engine;

@@ -36,6 +36,7 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let mut operation = arguments.run.operation(ui)?;
     operation.options.keep_copy = arguments.keep_copy;
+    verbs::catch_up(&operation).await?;
     let preview = verbs::preview_rollback(&operation)?;
     ui.line(match preview {
         Rollback::Remove => {

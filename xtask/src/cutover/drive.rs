@@ -47,12 +47,19 @@ pub trait Hands {
 
     /// Whether a person or a service manager asked to stop.
     fn is_interrupted(&self) -> bool;
+
+    /// Whether another process owns the run by now. Then this one may not touch anything, not even
+    /// to undo what it did: it would undo what the other does.
+    async fn is_taken_over(&mut self) -> bool;
 }
 
 /// Drives a run until its verb ends. A journal that cannot be written fails the step at hand
 /// before the decision, and delays nothing after it.
 pub async fn drive(course: &[Step], log: &mut dyn Log, hands: &mut impl Hands) -> Outcome {
     loop {
+        if hands.is_taken_over().await {
+            return Outcome::TakenOver;
+        }
         if hands.is_interrupted() && !is_marked_interrupted(log.records()) {
             tolerate(log.append(Event::Interrupted), "it stands in memory, where `next` reads it");
         }
@@ -86,6 +93,10 @@ async fn run(step: Step, log: &mut dyn Log, hands: &mut impl Hands) {
     if seen == Seen::NotDone {
         error = hands.act(step, log).await.err();
         seen = hands.look(step, log).await;
+    }
+    // What fails because another took over is not this run's failure, and no longer ours to note.
+    if !matches!(seen, Seen::Done(_)) && hands.is_taken_over().await {
+        return;
     }
     let failed = error.map(|error| describe(&error));
     let event = match seen {
@@ -123,7 +134,11 @@ async fn undo(step: Step, log: &mut dyn Log, hands: &mut impl Hands) {
     let begun = Instant::now();
     let reason = "a journal that cannot be written never blocks an un-fence";
     tolerate(log.append(Event::UndoStarted { step }), reason);
-    let event = match hands.undo(step, log).await {
+    let undone = hands.undo(step, log).await;
+    if undone.is_err() && hands.is_taken_over().await {
+        return;
+    }
+    let event = match undone {
         Ok(()) => Event::UndoDone { step, milliseconds: milliseconds(begun) },
         Err(error) => Event::UndoFailed { step, error: describe(&error) },
     };

@@ -26,6 +26,11 @@ use crate::servers::programs::Programs;
 
 /// How long one step outside the pause may take to look at a server.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
+/// How long the question may take whether another process owns the run. A server that does not
+/// answer in time must not delay the release of clients: what it guards checks for itself.
+const OWNERSHIP_LIMIT: Duration = Duration::from_millis(250);
+/// The same where a server has ended our sessions: who asked it to?
+const REOPENING_LIMIT: Duration = Duration::from_secs(2);
 
 /// Asks a run to stop; set by a signal, read between acts and at chunk boundaries.
 #[derive(Clone, Default)]
@@ -111,14 +116,6 @@ impl Server {
             self.lock = Some(Lock::take(&self.endpoint, &operator).await?);
         }
         Ok(())
-    }
-
-    /// Ends whoever holds the operator's lock here, so that it can be taken.
-    ///
-    /// # Errors
-    /// The server cannot be reached.
-    pub async fn end_lock_holder(&mut self) -> Result<()> {
-        state::end_lock_holder(&*self.session().await?).await
     }
 
     /// Whether the operator's lock was lost, as with a restart of the server.
@@ -288,6 +285,14 @@ impl Engine {
         self.options.pause_limit.saturating_sub(began.elapsed())
     }
 
+    /// Whether somebody has raised the epoch. A session that was lost is opened anew: that may be
+    /// how another operator made itself heard.
+    async fn find_other_owner(&mut self) -> Result<bool> {
+        let source = self.source.session().await?;
+        let epoch = state::epoch(&source, &self.header.run).await?;
+        Ok(epoch.is_some_and(|epoch| epoch != self.epoch))
+    }
+
     /// Before every act: the run is still ours.
     async fn assert_ownership(&mut self, step: Step) -> Result<()> {
         if step.is_after_decision() {
@@ -346,5 +351,12 @@ impl Hands for Engine {
 
     fn is_interrupted(&self) -> bool {
         self.interrupt.is_requested()
+    }
+
+    async fn is_taken_over(&mut self) -> bool {
+        let has_lost_a_lock = self.source.has_lost_its_lock() || self.target.has_lost_its_lock();
+        let limit = if has_lost_a_lock { REOPENING_LIMIT } else { OWNERSHIP_LIMIT };
+        let asked = tokio::time::timeout(limit, self.find_other_owner()).await;
+        matches!(asked, Ok(Ok(true)))
     }
 }

@@ -77,6 +77,8 @@ pub enum Outcome {
     Differs,
     /// The target serves by decision, and a later step failed: the same verb goes on from there.
     Degraded,
+    /// Another operator has taken the run over: this process has nothing more to say.
+    TakenOver,
 }
 
 /// One thing that happened.

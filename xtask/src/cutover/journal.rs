@@ -23,7 +23,7 @@ pub struct Journal {
     header: Header,
     records: Vec<Record>,
     story: Story,
-    mirror: Option<UnboundedSender<Line>>,
+    mirrors: Vec<UnboundedSender<Line>>,
 }
 
 impl Journal {
@@ -44,7 +44,7 @@ impl Journal {
         write_line(&mut file, &serde_json::to_string(&header)?)?;
         // The name must survive as well as the bytes.
         File::open(folder)?.sync_all().context("sync the journal folder")?;
-        Ok(Journal { path, file, header, records: Vec::new(), story, mirror: None })
+        Ok(Journal { path, file, header, records: Vec::new(), story, mirrors: Vec::new() })
     }
 
     /// Opens the journal of a run for reading and writing. A last line that was torn by a crash is
@@ -64,7 +64,7 @@ impl Journal {
             file.sync_data()?;
             story.warning("the last line of the journal was torn by a crash and was cut off");
         }
-        Ok(Journal { path, file, header, records, story, mirror: None })
+        Ok(Journal { path, file, header, records, story, mirrors: Vec::new() })
     }
 
     /// Reads a journal without touching it.
@@ -88,30 +88,28 @@ impl Journal {
         &self.path
     }
 
-    /// Sends what there is, and each further record, to the mirror on the servers.
+    /// Sends what there is, and each further record, to one more mirror on a server.
     pub fn mirror_to(&mut self, mirror: UnboundedSender<Line>) {
-        self.mirror = Some(mirror);
         if let Ok(header) = serde_json::to_string(&self.header) {
-            self.send(0, header);
+            self.send(&mirror, 0, header);
         }
         for (index, record) in self.records.iter().enumerate() {
             if let Ok(line) = serde_json::to_string(record) {
-                self.send(index + 1, line);
+                self.send(&mirror, index + 1, line);
             }
         }
+        self.mirrors.push(mirror);
     }
 
-    /// Stops mirroring; the receiver then sees the end of the stream.
-    pub fn end_mirror(&mut self) {
-        self.mirror = None;
+    /// Stops mirroring; the receivers then see the end of the stream.
+    pub fn end_mirrors(&mut self) {
+        self.mirrors.clear();
     }
 
-    fn send(&self, number: usize, line: String) {
-        if let Some(mirror) = &self.mirror {
-            let number = i64::try_from(number).unwrap_or(i64::MAX);
-            let sent = mirror.send((self.header.run.clone(), number, line));
-            tolerate(sent, "the mirror is a convenience; the file is the truth");
-        }
+    fn send(&self, mirror: &UnboundedSender<Line>, number: usize, line: String) {
+        let number = i64::try_from(number).unwrap_or(i64::MAX);
+        let sent = mirror.send((self.header.run.clone(), number, line));
+        tolerate(sent, "the mirror is a convenience; the file is the truth");
     }
 }
 
@@ -121,7 +119,9 @@ impl Log for Journal {
         self.story.tell(&record);
         let line = serde_json::to_string(&record)?;
         self.records.push(record);
-        self.send(self.records.len(), line.clone());
+        for mirror in &self.mirrors {
+            self.send(mirror, self.records.len(), line.clone());
+        }
         write_line(&mut self.file, &line)
             .with_context(|| format!("write journal {}", self.path.display()))
     }
@@ -138,7 +138,8 @@ fn write_line(file: &mut File, line: &str) -> Result<()> {
     Ok(())
 }
 
-fn file_of(folder: &Path, run: &str) -> PathBuf {
+/// Where the journal of a run stands.
+pub fn file_of(folder: &Path, run: &str) -> PathBuf {
     folder.join(format!("{run}.jsonl"))
 }
 

@@ -186,6 +186,10 @@ impl Process<'_> {
 }
 
 impl Hands for Process<'_> {
+    async fn is_taken_over(&mut self) -> bool {
+        false
+    }
+
     async fn look(&mut self, step: Step, _log: &dyn Log) -> Seen {
         if self.world.strikes(step, Fault::LookBlind) {
             return Seen::Unknown("the server does not answer".into());

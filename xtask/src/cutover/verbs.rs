@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use crate::config;
+use crate::cutover::catch_up;
 use crate::cutover::drive::{Log, drive};
 use crate::cutover::engine::{Engine, Interrupt, Options, Server};
 use crate::cutover::event::{Event, Outcome, Side, Story};
@@ -73,21 +74,24 @@ impl Planned {
     /// # Errors
     /// Something stands in the way.
     pub fn approve(&self) -> Result<()> {
-        let against: Vec<&Refusal> =
-            self.refusals.iter().filter(|refusal| !refusal.is_warning).collect();
-        if against.is_empty() {
-            return Ok(());
-        }
-        let reasons: Vec<String> =
-            against.iter().map(|one| format!("\n  - {}: {}", one.problem, one.fix)).collect();
-        Err(Failure::refused(format!(
-            "the plan is refused for {} reasons:{}",
-            against.len(),
-            reasons.concat()
-        ))
-        .hint("mend them and run `cargo xtask cutover plan` again; nothing was changed")
-        .into())
+        approve(&self.refusals)
     }
+}
+
+fn approve(refusals: &[Refusal]) -> Result<()> {
+    let against: Vec<&Refusal> = refusals.iter().filter(|refusal| !refusal.is_warning).collect();
+    if against.is_empty() {
+        return Ok(());
+    }
+    let reasons: Vec<String> =
+        against.iter().map(|one| format!("\n  - {}: {}", one.problem, one.fix)).collect();
+    Err(Failure::refused(format!(
+        "the plan is refused for {} reasons:{}",
+        against.len(),
+        reasons.concat()
+    ))
+    .hint("mend them and run `cargo xtask cutover plan` again; nothing was changed")
+    .into())
 }
 
 impl Operation {
@@ -99,6 +103,11 @@ impl Operation {
             Direction::Forward => [plain, paradedb],
             Direction::Backward => [paradedb, plain],
         }
+    }
+
+    /// Both servers, as the operator names them.
+    fn named_endpoints(&self) -> [(Side, &Endpoint); 2] {
+        [(Side::Source, &self.source), (Side::Target, &self.target)]
     }
 
     fn lineage(&self) -> Result<Option<Lineage>> {
@@ -121,8 +130,8 @@ impl Operation {
 /// # Errors
 /// A side cannot be reached or read. Refusals are no error here.
 pub async fn plan(operation: &Operation) -> Result<Planned> {
-    let source = operation.source.connect("plan").await?;
-    let target = operation.target.connect("plan").await?;
+    let source = reach(&operation.source, Side::Source).await?;
+    let target = reach(&operation.target, Side::Target).await?;
     survey(operation, Direction::Forward, &source, &target, true).await
 }
 
@@ -146,11 +155,61 @@ async fn survey(
         client: client.as_ref(),
         copies,
     };
+    let refusals = refusals::find(&sides).await?;
+    if refusals.iter().any(|refusal| refusal.name == refusals::NOT_SUPERUSER) {
+        // There is nothing to show that such a role could see.
+        approve(&refusals)?;
+    }
     Ok(Planned {
-        refusals: refusals::find(&sides).await?,
+        refusals,
         plan: Plan::survey(source, target).await?,
         source: state::identity(source).await?,
         target: state::identity(target).await?,
+    })
+}
+
+/// Learns what another machine did with the run since.
+///
+/// # Errors
+/// A journal is damaged, or says something else than the servers. A server that does not answer is
+/// told by who needs it.
+pub async fn catch_up(operation: &Operation) -> Result<()> {
+    let endpoints = [&operation.source, &operation.target];
+    catch_up::catch_up(&operation.options.folder, endpoints, &operation.story).await
+}
+
+/// What every verb that acts does first: with `--take-over` it ends what another operator's command
+/// does; then it catches up.
+async fn prepare(operation: &Operation) -> Result<()> {
+    if operation.take_over {
+        for (side, endpoint) in operation.named_endpoints() {
+            let session = reach(endpoint, side).await?;
+            state::end_other_operators(&session).await?;
+        }
+    }
+    catch_up(operation).await
+}
+
+/// Opens the first session of a command, and says what to do where that is not possible.
+async fn reach(endpoint: &Endpoint, side: Side) -> Result<Session> {
+    let side = side.name();
+    endpoint.connect("plan").await.map_err(|error| {
+        use tokio_postgres::error::SqlState;
+        let state = error.downcast_ref::<tokio_postgres::Error>().and_then(|error| error.code());
+        let is_login = [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION];
+        let failure = match state {
+            Some(state) if is_login.contains(state) => Failure::usage(format!(
+                "the {side} refuses the login: {error:#}"
+            ))
+            .hint(format!("check role and password: --{side}, PGPASSWORD or the password file")),
+            Some(&SqlState::INVALID_CATALOG_NAME) => {
+                Failure::usage(format!("the {side} has no such database: {error:#}"))
+                    .hint(format!("create it, or name another: --{side}"))
+            }
+            _ => Failure::failed(format!("the {side} cannot be reached: {error:#}"))
+                .hint("check its address and that it runs; nothing was changed"),
+        };
+        failure.into()
     })
 }
 
@@ -159,6 +218,7 @@ async fn survey(
 /// # Errors
 /// A refused plan, a run that is past this, or a failure; what was made is then removed again.
 pub async fn start(operation: &Operation) -> Result<Outcome> {
+    prepare(operation).await?;
     if let Some(lineage) = operation.lineage()? {
         let latest = lineage.latest();
         match lineage.phase() {
@@ -182,6 +242,7 @@ pub async fn start(operation: &Operation) -> Result<Outcome> {
 /// # Errors
 /// The run is not ready, or the switch failed; the error says which side serves.
 pub async fn switch(operation: &Operation) -> Result<Outcome> {
+    prepare(operation).await?;
     turn(operation, Direction::Forward).await
 }
 
@@ -218,6 +279,7 @@ pub fn preview_rollback(operation: &Operation) -> Result<Rollback> {
 /// # Errors
 /// There is no run, it is finished, or the way back failed; the error says which side serves.
 pub async fn rollback(operation: &Operation) -> Result<Outcome> {
+    prepare(operation).await?;
     match preview_rollback(operation)? {
         Rollback::Remove => {
             let lineage = operation.existing()?;
@@ -285,16 +347,19 @@ pub async fn finish(
     confirmed: Option<&str>,
     accepted: Option<&str>,
 ) -> Result<Outcome> {
+    prepare(operation).await?;
     let lineage = operation.existing()?;
-    let latest = lineage.latest();
-    if lineage.phase() == Phase::Finished {
+    let (phase, latest) = (lineage.phase(), lineage.latest());
+    if phase == Phase::Finished {
         return Ok(Outcome::Finished);
     }
-    if lineage.phase() != Phase::Switched {
-        return Err(not_now("finish", lineage.phase(), &latest.header.run));
-    }
+    let serving =
+        lineage.decided().filter(|_| [Phase::Switched, Phase::Following].contains(&phase));
+    let Some(serving) = serving else {
+        return Err(not_now("finish", phase, &latest.header.run));
+    };
     let journal =
-        Journal::open(&operation.options.folder, &latest.header.run, operation.story.clone())?;
+        Journal::open(&operation.options.folder, &serving.header.run, operation.story.clone())?;
     let certificate = certify::last_certificate(&journal)
         .context("the run has no certificate; run `cargo xtask cutover switch` to certify it")?;
     let digest = certificate.digest_of_differences();
@@ -304,11 +369,15 @@ pub async fn finish(
             .hint(format!("roll back, or accept them: --accept-differences {digest}"))
             .into());
     }
-    let database = &latest.header.target.database;
+    let database = &serving.header.target.database;
     if confirmed != Some(database.as_str()) {
         return Err(Failure::refused("finish gives up the way back for good")
             .hint(format!("confirm with the database's name: --confirm {database}"))
             .into());
+    }
+    if phase == Phase::Following {
+        // A turn that was unwound has left its way back; it goes first.
+        resume(operation, latest, Goal::Remove).await?;
     }
     run(operation, journal, Goal::Finish).await
 }
@@ -317,7 +386,7 @@ fn not_now(verb: &str, phase: Phase, run: &str) -> anyhow::Error {
     let (state, next) = match phase {
         Phase::Absent => ("does not exist", "cutover start"),
         Phase::Copying => ("is not following yet", "cutover start"),
-        Phase::Following => ("follows; the source serves", "cutover switch"),
+        Phase::Following => ("follows and has not switched", "cutover switch"),
         Phase::Switching => ("is in the middle of a switch", "cutover switch"),
         Phase::Releasing => ("is decided and not complete", "cutover switch"),
         Phase::Switched => ("has switched", "cutover finish, or rollback"),
@@ -388,7 +457,7 @@ async fn run(operation: &Operation, mut journal: Journal, goal: Goal) -> Result<
         operator: format!("{}@{}:{}", config::operator(), config::host(), std::process::id()),
     })?;
     let outcome = drive(&course(&engine.header), &mut journal, &mut engine).await;
-    journal.end_mirror();
+    journal.end_mirrors();
     for mirror in mirrors {
         state::finish_mirror(mirror).await;
     }
@@ -412,7 +481,11 @@ fn ending(outcome: Outcome, direction: Direction) -> String {
         }
         Outcome::Finished => format!("{ahead} serves alone. {behind} keeps its data and its fence"),
         Outcome::Removed => "nothing of the run is left; plain PostgreSQL serves".into(),
-        Outcome::Unwound | Outcome::Halted | Outcome::Degraded | Outcome::Differs => {
+        Outcome::Unwound
+        | Outcome::Halted
+        | Outcome::Degraded
+        | Outcome::Differs
+        | Outcome::TakenOver => {
             format!("{behind} serves, as before")
         }
     }
@@ -421,13 +494,17 @@ fn ending(outcome: Outcome, direction: Direction) -> String {
 async fn open(operation: &Operation, journal: &Journal) -> Result<Engine> {
     let header = journal.header().clone();
     let plan = Run { header: header.clone(), records: journal.records().to_vec() }.plan()?;
+    for (side, endpoint) in operation.named_endpoints() {
+        reach(endpoint, side).await?;
+    }
     let [(source, source_peer), (target, target_peer)] = operation.sides(header.direction);
     let mut source = Server::new(Side::Source, source, source_peer, header.source.clone());
     let mut target = Server::new(Side::Target, target, target_peer, header.target.clone());
+    // Both are the servers that the run knows, before anything is touched on either.
     for server in [&mut source, &mut target] {
-        if operation.take_over {
-            server.end_lock_holder().await?;
-        }
+        server.session().await?;
+    }
+    for server in [&mut source, &mut target] {
         server.lock().await?;
     }
     let session = source.session().await?;
@@ -478,6 +555,13 @@ fn judge(goal: Goal, outcome: Outcome, journal: &Journal) -> Result<Outcome> {
             Kind::Failed,
             format!("the attempt was unwound; the side that served goes on serving{why}"),
             "mend the cause, then run the same command again",
+        ),
+        Outcome::TakenOver => failure(
+            Kind::Failed,
+            format!(
+                "another operator has taken run {run} over; this command touched nothing since"
+            ),
+            "cargo xtask cutover status",
         ),
         Outcome::Halted => failure(
             Kind::Undecided,

@@ -13,6 +13,8 @@ use crate::pg::endpoint::{APPLICATION_NAME, Endpoint, Session};
 pub const SCHEMA: &str = "xtask_cutover";
 /// The key of the advisory lock that keeps two operators apart, per database.
 const LOCK_KEY: i64 = 0x7874_6173_6b00;
+/// How many journal lines one statement writes, beside those that had to wait.
+const MIRROR_BATCH: usize = 64;
 /// How long the mirror may lag behind at the end of a verb before it is given up.
 const MIRROR_LIMIT: Duration = Duration::from_secs(10);
 
@@ -90,20 +92,32 @@ impl Lock {
     }
 }
 
-/// Ends the session that holds the operator's lock: the way of `--take-over`.
+/// Ends what another process of the tool does on this database: the way of `--take-over`. What
+/// outlives a process on purpose stays: holders, which keep snapshots, and the dead-man.
 ///
 /// # Errors
 /// The connection is lost.
-pub async fn end_lock_holder(session: &Session) -> Result<()> {
+pub async fn end_other_operators(session: &Session) -> Result<()> {
+    if is_installed(session).await? {
+        // First the epoch: whoever finds its sessions gone must see at once that this is why.
+        session
+            .execute(
+                "UPDATE xtask_cutover.run SET epoch = epoch + 1 WHERE finished_at IS NULL",
+                &[],
+            )
+            .await
+            .context("raise the epoch")?;
+    }
     session
         .query(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks
-             WHERE locktype = 'advisory' AND granted AND objsubid = 1
-               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-               AND (classid::bigint << 32 | objid::bigint) = $1",
-            &[&LOCK_KEY],
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()
+               AND application_name LIKE $1 || ' %'
+               AND application_name !~ (' (holder|watcher|dead-man) ')",
+            &[&APPLICATION_NAME],
         )
-        .await?;
+        .await
+        .context("end the other operator's sessions")?;
     Ok(())
 }
 
@@ -147,6 +161,15 @@ pub async fn own_run(session: &Session, header: &Header, operator: &str) -> Resu
     Ok(row.get(0))
 }
 
+/// The epoch of a run on the side that serves; none where it is not known there.
+///
+/// # Errors
+/// The connection is lost, or the tool keeps nothing there.
+pub async fn epoch(session: &Session, run: &str) -> Result<Option<i64>> {
+    let sql = "SELECT epoch FROM xtask_cutover.run WHERE id = $1";
+    Ok(session.query_opt(sql, &[&run]).await?.map(|row| row.get(0)))
+}
+
 /// Refuses where another process has taken the run over since.
 ///
 /// # Errors
@@ -165,21 +188,21 @@ pub async fn assert_epoch(session: &Session, run: &str, epoch: i64) -> Result<()
     }
 }
 
-/// Writes journal lines to a server until the stream ends. A lost connection is opened anew.
+/// Writes journal lines to a server until the stream ends. What a server cannot take yet, because
+/// it does not answer or because a step has not made the table yet, waits for the next line: a
+/// mirror with gaps would be of no use to another machine.
 pub async fn mirror(endpoint: Endpoint, mut lines: UnboundedReceiver<Line>) {
     let mut session: Option<Session> = None;
     let mut pending: Vec<Line> = Vec::new();
-    while lines.recv_many(&mut pending, 64).await > 0 {
-        for _attempt in 0..2 {
-            if session.as_ref().is_none_or(Session::is_lost) {
-                session = endpoint.connect("journal").await.ok();
-            }
-            let Some(open) = &session else { continue };
-            if store(open, &pending).await.is_ok() {
-                break;
-            }
+    while lines.recv_many(&mut pending, MIRROR_BATCH).await > 0 {
+        if session.as_ref().is_none_or(Session::is_lost) {
+            session = endpoint.connect("journal").await.ok();
         }
-        pending.clear();
+        if let Some(open) = &session
+            && store(open, &pending).await.is_ok()
+        {
+            pending.clear();
+        }
     }
 }
 
