@@ -11,7 +11,7 @@ use crate::tool::{Tool, ask, sql};
 /// The sample beside the workspace, where somebody put it.
 fn dataset() -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
-    let beside = [workspace.parent()?.join("shared"), workspace.parent()?.to_path_buf()];
+    let beside = [workspace.parent()?.join("shared"), workspace.to_path_buf()];
     let folders = beside.map(|folder| folder.join("datasets/pagila"));
     folders.into_iter().find(|folder| folder.join("schema.sql").is_file())
 }
@@ -27,6 +27,8 @@ async fn pagila_goes_there_and_back() {
     let Some(folder) = dataset() else { skip!("datasets/pagila is not beside the workspace") };
     let Some(psql) = find_program("psql") else { skip!("psql is not installed") };
     let (source, target) = fresh_databases("pagila").await;
+    // The sample is from a time when that language was not there by itself.
+    sql(&source, "DROP EXTENSION plpgsql").await;
     for file in ["schema.sql", "data.sql"] {
         let mut load = Invocation::new(&psql)
             .arguments(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file"])
@@ -38,7 +40,7 @@ async fn pagila_goes_there_and_back() {
     }
     let tool = Tool::new(pair().await, source, target);
     let before = ask(&tool.source, PAYMENTS).await.unwrap();
-    assert!(before.contains("payment_p2007_06"), "{before}");
+    assert!(before.contains("payment_p2007_05"), "{before}");
 
     let said = tool.run(&["cutover", "plan"]).await.expect(1);
     said.naming(&["public.payment_p2007_01", "REPLICA IDENTITY FULL"]);

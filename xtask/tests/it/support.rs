@@ -13,7 +13,7 @@ use xtask::servers::pair::{self, Pair, PairOptions};
 /// How long a condition may take to come true on a busy machine.
 pub const CONDITION_LIMIT: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+pub const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 static PAIR: OnceCell<Pair> = OnceCell::const_new();
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);

@@ -1,17 +1,17 @@
 //! The tool as an operator runs it: the real binary, its own journal folder, what it said.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Child;
 use xtask::config;
-use xtask::pg::endpoint::Endpoint;
+use xtask::pg::endpoint::{Endpoint, Session};
 use xtask::process::Invocation;
 use xtask::servers::pair::Pair;
 
-use crate::support::{eventually, fresh_databases, pair};
+use crate::support::{CONDITION_LIMIT, LOOK_EVERY, eventually, fresh_databases, pair};
 
 /// The tool.
 const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
@@ -125,6 +125,12 @@ impl Tool {
         all
     }
 
+    /// The text of all journals, oldest first.
+    pub fn all_journals(&self) -> String {
+        let read = |file| std::fs::read_to_string(file).expect("the journal can be read");
+        self.journal_files().into_iter().map(read).collect()
+    }
+
     /// The newest journal's text.
     pub fn journal(&self) -> String {
         let files = self.journal_files();
@@ -229,4 +235,26 @@ pub async fn ask(endpoint: &Endpoint, question: &str) -> Option<String> {
     let session = endpoint.connect("test").await.expect("the server answers");
     let row = session.query_opt(&format!("SELECT ({question})::text"), &[]).await;
     row.expect("the question is right").and_then(|row| row.get(0))
+}
+
+/// Waits until a question is answered with true.
+pub async fn until(endpoint: &Endpoint, question: &str) {
+    let began = Instant::now();
+    while ask(endpoint, question).await.as_deref() != Some("true") {
+        assert!(began.elapsed() < CONDITION_LIMIT, "{question}: not within {CONDITION_LIMIT:?}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// A client whose transaction has been open for longer than a gate lets pass.
+pub async fn long_transaction(endpoint: &Endpoint) -> Session {
+    let client = endpoint.connect_as_client("reporting").await.expect("the server answers");
+    client.batch_execute("BEGIN; SELECT count(*) FROM item").await.expect("it can read");
+    let backend = client.backend().await.expect("it is there");
+    let question = format!(
+        "SELECT clock_timestamp() - xact_start > interval '2.1 s'
+         FROM pg_stat_activity WHERE pid = {backend}"
+    );
+    until(endpoint, &question).await;
+    client
 }

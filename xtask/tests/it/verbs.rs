@@ -1,14 +1,11 @@
 //! State × verb: what is allowed, what is refused, and that a refusal changes nothing.
 
 use crate::support::eventually;
-use crate::tool::{Tool, ask, sql};
+use crate::tool::{Tool, ask, long_transaction, sql};
 
 /// Everything that a verb may change: journals, and what the servers keep.
 async fn everything(tool: &Tool) -> String {
-    let mut all = String::new();
-    for file in tool.journal_files() {
-        all += &std::fs::read_to_string(file).unwrap();
-    }
+    let mut all = tool.all_journals();
     for endpoint in [&tool.source, &tool.target] {
         for question in [
             "SELECT concat(datconnlimit, (SELECT setconfig FROM pg_db_role_setting AS s
@@ -62,8 +59,11 @@ async fn moves(tool: &Tool, command: &[&str], phase: &str, serves: &str) {
     tool.run(command).await.expect(0);
     let status = tool.status().await;
     assert_eq!((&status["phase"], &status["serves"]), (&phase.into(), &serves.into()), "{status}");
-    let (writable, closed) =
-        if serves == "source" { (&tool.source, "target_fenced") } else { (&tool.target, "source_fenced") };
+    let (writable, closed) = if serves == "source" {
+        (&tool.source, "target_fenced")
+    } else {
+        (&tool.target, "source_fenced")
+    };
     if phase != "absent" {
         assert_eq!(status[closed], true, "{status}");
     }
@@ -141,9 +141,9 @@ async fn settled(tool: &Tool) {
 
 /// A switch that is killed as soon as its journal says something.
 async fn killed_at(tool: &Tool, text: &str) {
-    let before = tool.journal().matches(text).count();
+    let before = tool.all_journals().matches(text).count();
     let switch = tool.begin(&["cutover", "switch"]);
-    eventually(text, || tool.journal().matches(text).count() > before).await;
+    eventually(text, || tool.all_journals().matches(text).count() > before).await;
     switch.kill().await;
     settled(tool).await;
 }
@@ -178,7 +178,7 @@ const RELEASING: [(&str, i32); 6] = [
     ("finish", 1),
     ("finish confirmed", 1),
     ("adopt", 0),
-    ("unfence", 4),
+    ("unfence", 1),
 ];
 
 #[tokio::test]
@@ -204,7 +204,7 @@ async fn switched_and_finished() {
         ("status", 0),
         ("finish", 1),
         ("adopt", 0),
-        ("unfence", 4),
+        ("unfence", 1),
         ("watch", 0),
     ];
     keeps(&tool, "switched", &switched).await;
@@ -230,7 +230,7 @@ async fn switched_and_finished() {
         ("status", 0),
         ("finish", 0),
         ("adopt", 0),
-        ("unfence", 4),
+        ("unfence", 1),
         ("watch", 0),
     ];
     keeps(&tool, "finished", &finished).await;
@@ -241,12 +241,11 @@ async fn switched_and_finished() {
 async fn following_after_a_turn_that_was_unwound() {
     let tool = Tool::following("verbs_unwound").await;
     moves(&tool, &["cutover", "switch"], "switched", "target").await;
-    let client = tool.target.connect_as_client("reporting").await.unwrap();
-    client.batch_execute("BEGIN; SELECT count(*) FROM item").await.unwrap();
+    let client = long_transaction(&tool.target).await;
     tool.run(&["rollback", "--yes"]).await.expect(3).naming(&["goes on serving"]);
     client.batch_execute("COMMIT").await.unwrap();
     let unwound =
-        [("plan", 1), ("start", 1), ("status", 0), ("finish", 1), ("adopt", 0), ("unfence", 4)];
+        [("plan", 1), ("start", 1), ("status", 0), ("finish", 1), ("adopt", 0), ("unfence", 1)];
     keeps(&tool, "following", &unwound).await;
     let status = tool.status().await;
     assert_eq!(status["serves"], "target");
