@@ -214,8 +214,7 @@ fn report(operation: &Operation, engine: &'static str, verdict: Verdict) -> Resu
     let lineage = Lineage::read(&operation.options.folder, None)?.context("read the journals")?;
     let first = &lineage.runs[0];
     let fact = |step: Step, name: &str| {
-        let value = evidence(&first.records, step)?.get(name)?.as_u64();
-        value
+        evidence(&first.records, step).and_then(|facts| facts.get(name)?.as_u64())
     };
     let mut turns = Vec::new();
     for (number, run) in lineage.runs.iter().enumerate() {

@@ -132,6 +132,7 @@ fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
         snapshot_limit: Duration::from_secs(3600),
         catch_up_limit: Duration::from_secs(600),
         route: Some(route),
+        accepts_unlimited_wal: false,
         keep_copy: false,
         folder,
     }

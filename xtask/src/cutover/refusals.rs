@@ -52,6 +52,8 @@ pub struct Sides<'a> {
     pub client: Option<&'a Endpoint>,
     /// Whether rows will be copied: then the target must be empty and not older.
     pub copies: bool,
+    /// Whether slots may keep WAL without limit.
+    pub accepts_unlimited_wal: bool,
 }
 
 /// Runs every check.
@@ -71,6 +73,9 @@ pub async fn find(sides: &Sides<'_>) -> Result<Vec<Refusal>> {
         all.extend(rights(side, session).await?);
         all.extend(settings(side, session).await?);
         all.extend(prepared_transactions(side, session).await?);
+        if !sides.accepts_unlimited_wal {
+            all.extend(wal_budget(side, session).await?);
+        }
     }
     all.extend(encodings(source, target).await?);
     all.extend(objects(source).await?);
@@ -159,6 +164,22 @@ async fn settings(side: &str, session: &Session) -> Result<Vec<Refusal>> {
         }
     }
     Ok(all)
+}
+
+/// The server's own limit is the budget: it holds after the tool has died, and it costs the way
+/// back, never the service.
+async fn wal_budget(side: &str, session: &Session) -> Result<Vec<Refusal>> {
+    let sql = "SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'";
+    let megabytes: i64 = session.query_one(sql, &[]).await?.get(0);
+    if megabytes >= 0 {
+        return Ok(Vec::new());
+    }
+    let problem = format!("a slot on the {side} may keep WAL until the disk is full");
+    let fix = format!(
+        "on the {side}: ALTER SYSTEM SET max_slot_wal_keep_size = '…GB' to half its free disk, \
+         then SELECT pg_reload_conf(); or accept it with --accept-unlimited-wal"
+    );
+    Ok(vec![Refusal::new("wal-retention", problem, fix)])
 }
 
 async fn prepared_transactions(side: &str, session: &Session) -> Result<Vec<Refusal>> {

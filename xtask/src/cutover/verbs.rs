@@ -145,6 +145,7 @@ async fn survey(
         target_for_source: &target_peer,
         client: client.as_ref(),
         copies,
+        accepts_unlimited_wal: operation.options.accepts_unlimited_wal,
     };
     Ok(Planned {
         refusals: refusals::find(&sides).await?,
@@ -374,11 +375,15 @@ pub fn course(header: &Header) -> Vec<Step> {
 
 /// Takes the run over, drives it to its goal, and turns a bad end into an error.
 async fn run(operation: &Operation, mut journal: Journal, goal: Goal) -> Result<Outcome> {
+    if operation.interrupt.is_requested() {
+        return Err(Failure::interrupted("interrupted before anything had begun").into());
+    }
     let mut engine = open(operation, &journal).await?;
     let mut mirrors = Vec::new();
     for server in [&engine.source, &engine.target] {
         let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
-        mirrors.push(tokio::spawn(state::mirror(server.endpoint.clone(), lines)));
+        let mirror = state::mirror(server.endpoint.clone(), lines, server.mirror.clone());
+        mirrors.push(tokio::spawn(mirror));
         journal.mirror_to(sender);
     }
     journal.append(Event::Verb {

@@ -41,6 +41,8 @@ pub async fn observe(header: &Header, source: &Session, target: &Session) -> Res
         WayBack::Arming
     } else if !subscription.running {
         WayBack::AtRisk(format!("nothing works for subscription {name} at the moment"))
+    } else if let Some(danger) = replication::slot_danger(target, &name).await? {
+        WayBack::AtRisk(danger)
     } else if lag > LAG_AT_RISK {
         WayBack::AtRisk(format!("the other side is {} MB behind", lag >> 20))
     } else if let Some(object) = changed_object(source, target).await? {
