@@ -60,6 +60,8 @@ pub struct Planned {
     pub source: Identity,
     /// Who the target is.
     pub target: Identity,
+    /// What the database part of the pause is expected to take, in milliseconds.
+    pub expected_pause_ms: f64,
 }
 
 impl Planned {
@@ -152,7 +154,19 @@ async fn survey(
         plan: Plan::survey(source, target).await?,
         source: state::identity(source).await?,
         target: state::identity(target).await?,
+        expected_pause_ms: expected_pause(source, target).await?,
     })
+}
+
+/// An estimate, in milliseconds: what the pause takes anyway, and its round trips at their present
+/// speed. Rehearse on the same machines for a figure to rely on.
+async fn expected_pause(source: &Session, target: &Session) -> Result<f64> {
+    /// The two looks at the fence, and a subscription's worker that leaves.
+    const ANYWAY_MS: f64 = 70.0;
+    /// Statements that wait for their answer between fence and release, on each side.
+    const ROUND_TRIPS: f64 = 20.0;
+    let both = source.round_trip().await? + target.round_trip().await?;
+    Ok(ANYWAY_MS + ROUND_TRIPS * both.as_secs_f64() * 1000.0)
 }
 
 /// Copies everything and lets the target follow; goes on where an earlier `start` ended.
