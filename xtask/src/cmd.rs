@@ -6,6 +6,10 @@ use clap::{Parser, Subcommand};
 use crate::ui::{Format, Ui};
 
 mod completions;
+pub mod cutover;
+mod drill;
+mod holder;
+mod rollback;
 mod servers;
 pub mod verify;
 
@@ -22,12 +26,20 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Rehearse the whole night on this machine: cutover and rollback under load, proved
+    Drill(drill::Arguments),
     /// Keep a pair of PostgreSQL servers for hand work
     Servers(servers::Arguments),
+    Cutover(cutover::Arguments),
+    /// Let the plain server serve: removes a run that was not switched, turns back one that was
+    Rollback(rollback::Arguments),
     /// Compare two databases, every row, while they are in use
     Verify(verify::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
+    /// Keep snapshots alive for another process of this tool
+    #[command(hide = true)]
+    Holder,
 }
 
 /// Runs the verb that was asked for.
@@ -36,6 +48,10 @@ enum Verb {
 /// Whatever the verb says; `main` turns it into an exit code.
 pub async fn run(arguments: Arguments, ui: &Ui) -> anyhow::Result<()> {
     match arguments.verb {
+        Verb::Drill(arguments) => drill::run(&arguments, ui).await,
+        Verb::Cutover(arguments) => cutover::run(arguments, ui).await,
+        Verb::Rollback(arguments) => rollback::run(&arguments, ui).await,
+        Verb::Holder => holder::run().await,
         Verb::Servers(arguments) => servers::run(arguments, ui).await,
         Verb::Verify(arguments) => verify::run(arguments, ui).await,
         Verb::Completions(arguments) => completions::run(&arguments, ui),

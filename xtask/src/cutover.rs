@@ -1,5 +1,22 @@
 //! The engine: one run moves one database, and can bring it back.
 
+pub mod decision;
+pub mod drive;
+pub mod engine;
 pub mod event;
+pub mod fence;
+pub mod header;
+pub mod holder;
+pub mod journal;
+pub mod lineage;
+pub mod next;
+pub mod plan;
+pub mod refusals;
+pub mod status;
 pub mod step;
+pub mod steps;
+#[cfg(test)]
+mod sweep;
+pub mod verbs;
 pub mod verify;
+pub mod way_back;

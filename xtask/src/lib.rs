@@ -5,8 +5,12 @@
 pub mod cmd;
 pub mod config;
 pub mod cutover;
+pub mod drill;
 pub mod failure;
+pub mod ledger;
 pub mod pg;
 pub mod process;
+pub mod route;
 pub mod servers;
 pub mod ui;
+pub mod workload;

@@ -1,7 +1,10 @@
 //! Everything that speaks to PostgreSQL.
 
+pub mod copy;
 pub mod digest;
 pub mod endpoint;
 pub mod facts;
+pub mod replication;
 pub mod sequences;
+pub mod state;
 pub mod survey;

@@ -272,6 +272,9 @@ fn line_of(event: &Event) -> Option<String> {
         | Event::UndoStarted { .. }
         | Event::Verb { .. }
         | Event::Planned { .. }
+        | Event::Batch { .. }
+        | Event::Pinned { .. }
+        | Event::Certified { .. }
         | Event::Changed { .. }
         | Event::Restored { .. }
         | Event::Progress { .. } => return None,
@@ -299,6 +302,7 @@ fn outcome_sentence(outcome: Outcome) -> &'static str {
         Outcome::Unwound => "Unwound. The source serves, as before; the target still follows",
         Outcome::Removed => "Removed. The source serves; nothing of the run is left",
         Outcome::Halted => "Halted. Who serves is unknown. Next: cutover status",
+        Outcome::Degraded => "The target serves, and a later step failed. Next: cutover status",
         Outcome::Differs => "The target serves, and differences were found. Next: cutover status",
     }
 }

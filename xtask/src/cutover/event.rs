@@ -1,5 +1,6 @@
 //! What happened: one owned type that the journal stores, the screen shows and a report renders.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -74,6 +75,8 @@ pub enum Outcome {
     Halted,
     /// The target serves, and the certificate found differences.
     Differs,
+    /// The target serves by decision, and a later step failed: the same verb goes on from there.
+    Degraded,
 }
 
 /// One thing that happened.
@@ -95,6 +98,32 @@ pub enum Event {
     Planned {
         /// The plan.
         plan: Value,
+    },
+    /// Tables are read under one snapshot and followed from it; a later batch takes tables over
+    /// from an earlier one whose snapshot was lost.
+    Batch {
+        /// From 1.
+        number: u32,
+        /// The tables that the publication of the batch names, as schema and name.
+        tables: Vec<(String, String)>,
+        /// The exported snapshot, which a holder keeps.
+        snapshot: String,
+    },
+    /// Rows, schema and sequences were compared.
+    Certified {
+        /// The certificate, by table.
+        certificate: Value,
+    },
+    /// Both sides are held at the same logical instant.
+    Pinned {
+        /// The source's snapshot.
+        source: String,
+        /// The target's snapshot.
+        target: String,
+        /// The file of every table of the source, by `schema.name`.
+        source_files: BTreeMap<String, u32>,
+        /// The same of the target.
+        target_files: BTreeMap<String, u32>,
     },
     /// A step begins.
     StepStarted {

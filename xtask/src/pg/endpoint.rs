@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::net::TcpStream;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Config, NoTls};
 
 use crate::config;
 use crate::failure::{Failure, tolerate};
+use crate::pg::replication::ReplicationSocket;
 
 /// How long one attempt to connect may take.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -184,6 +186,31 @@ impl Endpoint {
         let mut config = self.config();
         config.application_name(application_name);
         self.open(&config).await
+    }
+
+    /// Opens a replication session: only simple queries and replication commands work on it.
+    ///
+    /// # Errors
+    /// As [`Endpoint::connect`]; also where the role has no right to replicate.
+    #[expect(clippy::disallowed_methods, reason = "the one owner of connecting")]
+    pub async fn connect_for_replication(&self, purpose: &str) -> Result<Session> {
+        let mut config = self.config();
+        config.application_name(format!("{APPLICATION_NAME} {purpose}"));
+        let opening = async {
+            let socket = TcpStream::connect((self.host.as_str(), self.port)).await?;
+            socket.set_nodelay(true)?;
+            let socket = ReplicationSocket::new(socket);
+            anyhow::Ok(config.connect_raw(socket, NoTls).await?)
+        };
+        let (client, connection) = tokio::time::timeout(CONNECT_LIMIT, opening)
+            .await
+            .with_context(|| format!("connect to {self}: no answer within {CONNECT_LIMIT:?}"))?
+            .with_context(|| format!("connect to {self} for replication"))?;
+        let version = connection.parameter("server_version").map_or(0, version_number);
+        let task = tokio::spawn(async move {
+            tolerate(connection.await, "whoever waits for an answer on it gets the error");
+        });
+        Ok(Session { client, version, task })
     }
 
     fn config(&self) -> Config {

@@ -144,7 +144,7 @@ impl Cluster {
     pub async fn is_running(&self) -> Result<bool> {
         let said = self.control("status")?.output().await.context("ask for the server's state")?;
         match said.code {
-            Some(0) => Ok(true),
+            Some(0) => Ok(!self.is_unburied()),
             Some(3) => Ok(false),
             _ => bail!("`pg_ctl status` cannot tell: {}", said.stderr.trim()),
         }
@@ -155,6 +155,10 @@ impl Cluster {
     /// # Errors
     /// It does not start; the message ends with its log.
     pub async fn start(&self) -> Result<()> {
+        if self.is_unburied() {
+            let stale = self.data().join("postmaster.pid");
+            std::fs::remove_file(&stale).context("remove a dead server's process id")?;
+        }
         let log_before = std::fs::metadata(self.log()).map_or(0, |metadata| metadata.len());
         let limit = START_STOP_LIMIT.as_secs().to_string();
         let said = self
@@ -189,6 +193,15 @@ impl Cluster {
     /// It still runs after a time limit.
     pub async fn stop_fast(&self) -> Result<()> {
         self.stop("fast").await
+    }
+
+    /// Whether the server was killed and nobody has asked for its exit code since, as in a container
+    /// without an init process. PostgreSQL takes such a process for a living one.
+    fn is_unburied(&self) -> bool {
+        let Ok(process) = self.process() else { return false };
+        let status = std::fs::read_to_string(format!("/proc/{process}/status"));
+        let state = status.unwrap_or_default();
+        state.lines().any(|line| line.starts_with("State:") && line.contains('Z'))
     }
 
     async fn stop(&self, mode: &str) -> Result<()> {
@@ -232,7 +245,9 @@ impl Cluster {
             self.port = free_port()?;
             let port = ("port".to_string(), self.port.to_string());
             let text = settings::file(self.settings.iter().chain([&port]));
-            std::fs::write(self.data().join(SETTINGS_FILE), text).context("write the settings")?;
+            let file = self.data().join(SETTINGS_FILE);
+            std::fs::write(&file, text).context("write the settings")?;
+            give_to_servers(&file)?;
             result = self.start().await;
             let taken = |error: &anyhow::Error| error.to_string().contains("already in use");
             if !result.as_ref().is_err_and(taken) {

@@ -11,7 +11,7 @@ use crate::process::Invocation;
 use crate::servers::account;
 
 /// The keeper: a shell that waits for the end of its standard input. It is bounded in time by
-/// itself: ten seconds for a stop, ten more for a kill.
+/// itself: ten seconds for a stop, ten more for a kill, a minute for what a killed server left.
 const SCRIPT: &str = include_str!("keeper.sh");
 
 /// A process that watches over one folder. The kernel closes the pipe between us on any death of

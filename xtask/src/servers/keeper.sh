@@ -35,8 +35,19 @@ stop() {
 }
 
 # To a server, QUIT is an immediate shutdown: it ends its own children, and gives shared memory
-# back. So does a child of initdb when initdb ends. After a KILL that would be left.
+# back. So does a child of initdb when initdb ends.
 stop QUIT heads
 stop KILL tenants
+
+# A server that was killed left its process id and its shared memory. Only PostgreSQL knows which
+# memory that is, and gives it back when it has run once more.
+for left in "$folder"/*/data/postmaster.pid; do
+    [ -e "$left" ] || continue
+    rm "$left"
+    data=${left%/postmaster.pid}
+    program=$(sed 's/ .*//' "$data/postmaster.opts")
+    timeout 60 "$program" --single -D "$data" postgres </dev/null >/dev/null 2>&1
+done
+
 rm -rf "$folder" 2>/dev/null
 [ ! -e "$folder" ]

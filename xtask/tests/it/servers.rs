@@ -89,6 +89,35 @@ async fn a_crashed_server_starts_again_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_killed_server_starts_again() {
+    let pair = own_pair().await;
+    let process = Pid::from_raw(pair.target.process().unwrap().try_into().unwrap()).unwrap();
+    let all = tenants(&pair.target.data());
+    assert!(all.contains(&process) && all.len() > 1, "{all:?}");
+    kill_process(process, Signal::KILL).unwrap();
+    eventually("all its processes end", || !all.iter().any(|process| lives(*process))).await;
+    assert!(!pair.target.is_running().await.unwrap());
+    pair.target.start().await.unwrap();
+    pair.target.endpoint("postgres").connect("test").await.unwrap();
+    pair.down().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_killed_server_leaves_no_shared_memory() {
+    let pair = own_pair().await;
+    let process = pair.target.process().unwrap();
+    let Ok(map) = std::fs::read_to_string(format!("/proc/{process}/maps")) else {
+        skip!("the memory map of a server may not be read");
+    };
+    let segments: BTreeSet<&str> =
+        map.split_whitespace().filter(|word| word.starts_with("/dev/shm/")).collect();
+    kill_process(Pid::from_raw(process.try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
+    pair.down().await.unwrap();
+    let left: Vec<_> = segments.into_iter().filter(|name| Path::new(name).exists()).collect();
+    assert_eq!(left, Vec::<&str>::new());
+}
+
+#[tokio::test]
 async fn parallel_pairs_do_not_collide_and_leave_nothing() {
     let (one, other) = tokio::join!(own_pair(), own_pair());
     let clusters = [&one.source, &one.target, &other.source, &other.target];
@@ -311,17 +340,36 @@ fn password(cluster: &Cluster) -> String {
 }
 
 async fn gone(folder: &Path) {
-    eventually("the folder is removed", || !folder.exists()).await;
-    assert_eq!(tenants(folder), Vec::<Pid>::new());
+    eventually("everything ends", || !folder.exists() && tenants(folder).is_empty()).await;
 }
 
-/// The processes that work in a folder; zombies have none.
+/// The living processes that name a folder in their command line, and their children: servers and
+/// their backends, but not the keeper.
 fn tenants(folder: &Path) -> Vec<Pid> {
-    let works_there = |process: &Pid| {
-        std::fs::read_link(format!("/proc/{process}/cwd"))
-            .is_ok_and(|place| place.to_string_lossy().starts_with(&*folder.to_string_lossy()))
+    let folder = folder.to_string_lossy();
+    let names_it = |process: Pid| {
+        command_line(process).is_some_and(|arguments| {
+            let keeper = arguments.iter().any(|argument| argument == "keeper");
+            !keeper && arguments.iter().any(|argument| argument.contains(&*folder))
+        })
     };
-    processes().into_iter().filter(works_there).collect()
+    let is_one = |process: &Pid| names_it(*process) || parent(*process).is_some_and(names_it);
+    processes().into_iter().filter(|process| lives(*process)).filter(is_one).collect()
+}
+
+/// Whether a process runs; one that only waits to be asked for its exit code does not.
+fn lives(process: Pid) -> bool {
+    status(process, "State:").is_some_and(|state| !state.starts_with('Z'))
+}
+
+fn parent(process: Pid) -> Option<Pid> {
+    Pid::from_raw(status(process, "PPid:")?.parse().ok()?)
+}
+
+/// One line of what the kernel tells everybody about a process.
+fn status(process: Pid, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    Some(text.lines().find_map(|line| line.strip_prefix(name))?.trim().to_string())
 }
 
 fn processes() -> Vec<Pid> {
@@ -352,10 +400,8 @@ fn keepers() -> Vec<RunningKeeper> {
     let found = processes().into_iter().filter_map(|process| {
         let arguments = command_line(process)?;
         let place = arguments.iter().position(|argument| argument == "keeper")?;
-        let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-        let parent = Pid::from_raw(parent.trim().parse().ok()?)?;
-        Some(RunningKeeper { process, parent, folder: arguments.get(place + 1)?.into() })
+        let folder = arguments.get(place + 1)?.into();
+        Some(RunningKeeper { process, parent: parent(process)?, folder })
     });
     found.collect()
 }

@@ -1,0 +1,176 @@
+//! `cutover`: the verbs of the night, one file each.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::config;
+use crate::cutover::engine::{Interrupt, Options};
+use crate::cutover::verbs::Operation;
+use crate::pg::endpoint::Endpoint;
+use crate::route::Route;
+use crate::ui::Ui;
+
+mod adopt;
+mod finish;
+mod plan;
+mod signals;
+mod start;
+mod status;
+mod switch;
+mod unfence;
+mod watch;
+
+pub use signals::listen;
+
+/// Move a live database, verified, and keep the way back open
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Survey both sides and say what would happen; touches nothing
+    Plan(plan::Arguments),
+    /// Copy everything and let the target follow; goes on where it ended
+    Start(start::Arguments),
+    /// Watch the follower and keep the way back advanced, until Ctrl-C
+    Watch(watch::Arguments),
+    /// Let the target serve: a pause of well under a second
+    Switch(switch::Arguments),
+    /// Say who serves, whether the way back is open, and what to do next
+    Status(status::Arguments),
+    /// Close the run for good: the way back is given up
+    Finish(finish::Arguments),
+    /// Rebuild the journal on this machine from the servers
+    Adopt(adopt::Arguments),
+    /// Open a source that a dead run left fenced, unless the target serves
+    Unfence(unfence::Arguments),
+}
+
+/// Runs the verb that was asked for.
+///
+/// # Errors
+/// The verb's own.
+pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
+    match arguments.verb {
+        Verb::Plan(arguments) => plan::run(&arguments, ui).await,
+        Verb::Start(arguments) => start::run(&arguments, ui).await,
+        Verb::Watch(arguments) => watch::run(&arguments, ui).await,
+        Verb::Switch(arguments) => switch::run(&arguments, ui).await,
+        Verb::Status(arguments) => status::run(&arguments, ui).await,
+        Verb::Finish(arguments) => finish::run(&arguments, ui).await,
+        Verb::Adopt(arguments) => adopt::run(&arguments, ui).await,
+        Verb::Unfence(arguments) => unfence::run(&arguments, ui).await,
+    }
+}
+
+/// Arguments that every verb of a run takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunArguments {
+    /// The plain PostgreSQL server, as a libpq URL or key=value string. The password may come from
+    /// PGPASSWORD or a password file
+    #[arg(long, env = config::XTASK_SOURCE, hide_env_values = true, value_name = "URL")]
+    source: String,
+    /// The ParadeDB server
+    #[arg(long, env = config::XTASK_TARGET, hide_env_values = true, value_name = "URL")]
+    target: String,
+    /// What the target's server dials to reach the source, where that differs
+    #[arg(long, value_name = "URL", help_heading = "Peers")]
+    source_for_target: Option<String>,
+    /// What the source's server dials to reach the target, where that differs
+    #[arg(long, value_name = "URL", help_heading = "Peers")]
+    target_for_source: Option<String>,
+    /// Where clients go: a file with one libpq connection string, replaced as a whole
+    #[arg(long, value_name = "PATH")]
+    endpoint_file: Option<PathBuf>,
+    /// Where journals are kept
+    #[arg(long, env = config::XTASK_JOURNAL_DIR, default_value = "journal", value_name = "DIR")]
+    journal_dir: PathBuf,
+    /// The run; the newest in the journal folder where it is not named
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
+    /// Sessions per side that copy, build and compare at once
+    #[arg(long, default_value_t = default_jobs(), value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: u8,
+    /// The longest write pause before the decision, in seconds; past it the attempt unwinds
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS", help_heading = "Limits")]
+    pause_limit: f64,
+    /// How long the snapshots of the certificate may be held, in seconds
+    #[arg(long, default_value_t = 6 * 3600, value_name = "SECONDS", help_heading = "Limits")]
+    pin_limit: u64,
+    /// How long the snapshot of the copy may be held, in seconds
+    #[arg(long, default_value_t = 48 * 3600, value_name = "SECONDS", help_heading = "Limits")]
+    snapshot_limit: u64,
+    /// How long the follower may take to catch up, in seconds
+    #[arg(long, default_value_t = 6 * 3600, value_name = "SECONDS", help_heading = "Limits")]
+    catch_up_limit: u64,
+    /// A folder with `pg_dump` and `pg_restore`, tried before the usual places; may be repeated
+    #[arg(long, value_name = "DIR")]
+    bindir: Vec<PathBuf>,
+    /// End another operator's command and take the run from it
+    #[arg(long)]
+    take_over: bool,
+}
+
+/// As many workers as there are cores, within reason.
+fn default_jobs() -> u8 {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    u8::try_from(cores.clamp(2, 8)).unwrap_or(2)
+}
+
+impl RunArguments {
+    /// What the arguments mean.
+    ///
+    /// # Errors
+    /// A connection string is none.
+    pub fn operation(&self, ui: &Ui) -> Result<Operation> {
+        let source = Endpoint::parse(&self.source)?;
+        let target = Endpoint::parse(&self.target)?;
+        let peer = |given: &Option<String>, own: &Endpoint| match given {
+            Some(text) => Endpoint::parse(text),
+            None => Ok(own.clone()),
+        };
+        Ok(Operation {
+            source_for_target: peer(&self.source_for_target, &source)?,
+            target_for_source: peer(&self.target_for_source, &target)?,
+            source,
+            target,
+            options: Options {
+                jobs: self.jobs.into(),
+                pause_limit: Duration::from_secs_f64(self.pause_limit.clamp(0.1, 3600.0)),
+                pin_limit: Duration::from_secs(self.pin_limit),
+                snapshot_limit: Duration::from_secs(self.snapshot_limit),
+                catch_up_limit: Duration::from_secs(self.catch_up_limit),
+                route: self.endpoint_file.clone().map(Route::File),
+                keep_copy: false,
+                folder: self.journal_dir.clone(),
+            },
+            bindirs: self.bindirs(),
+            run: self.run.clone(),
+            take_over: self.take_over,
+            argv: public_argv(),
+            story: ui.story(),
+            interrupt: Interrupt::default(),
+        })
+    }
+
+    fn bindirs(&self) -> Vec<PathBuf> {
+        let mut all = self.bindir.clone();
+        all.extend(config::path(config::XTASK_TARGET_BINDIR));
+        all
+    }
+}
+
+/// The command line without anything that may hold a password.
+fn public_argv() -> Vec<String> {
+    let hide = |argument: String| {
+        let is_secret = argument.contains("://") || argument.contains("password");
+        if is_secret { "<connection string>".to_string() } else { argument }
+    };
+    std::env::args().map(hide).collect()
+}

@@ -1,0 +1,33 @@
+//! `cutover finish`: the way back is given up.
+
+use anyhow::Result;
+
+use crate::cmd::cutover::{RunArguments, listen};
+use crate::cutover::verbs;
+use crate::ui::Ui;
+
+/// Arguments of `cutover finish`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "The old side keeps its data and its fence; this tool never drops it.")]
+pub struct Arguments {
+    #[command(flatten)]
+    run: RunArguments,
+    /// The name of the database that serves, typed by a person who means it
+    #[arg(long, value_name = "DATABASE")]
+    confirm: Option<String>,
+    /// Accept the certificate's differences, by the digest that `cutover status` shows
+    #[arg(long, value_name = "DIGEST")]
+    accept_differences: Option<String>,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// As [`verbs::finish`].
+pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
+    let operation = arguments.run.operation(ui)?;
+    listen(&operation.interrupt, ui)?;
+    let confirmed = arguments.confirm.as_deref();
+    verbs::finish(&operation, confirmed, arguments.accept_differences.as_deref()).await?;
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! `cutover status`: who serves, and what next.
+
+use anyhow::Result;
+
+use crate::cmd::cutover::RunArguments;
+use crate::cutover::status::{Status, status};
+use crate::failure::Failure;
+use crate::ui::{self, Format, Ui};
+
+/// Arguments of `cutover status`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 all is well, 1 the way back is at risk or lost, 4 a human decides."
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+/// Prints the state of the run.
+///
+/// # Errors
+/// The way back is in danger, or who serves is unknown: so that a script can tell.
+pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
+    let operation = arguments.run.operation(ui)?;
+    let status = status(&operation).await?;
+    match ui.format() {
+        Format::Json => ui.json(&status)?,
+        Format::Text => ui.data(&text(&status)),
+    }
+    judge(&status)
+}
+
+fn judge(status: &Status) -> Result<()> {
+    use crate::cutover::event::WayBack;
+    if status.serves == "unknown" {
+        return Err(Failure::undecided(
+            "who serves is unknown: the deciding server does not answer",
+        )
+        .hint("bring it back, then run the same verb again")
+        .into());
+    }
+    match &status.way_back {
+        WayBack::AtRisk(_) => Err(Failure::refused("the way back is at risk").into()),
+        WayBack::Lost(_) if status.phase != crate::cutover::lineage::Phase::Finished => {
+            Err(Failure::refused("the way back is lost").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn text(status: &Status) -> String {
+    let fence = |fenced: Option<bool>| match fenced {
+        Some(true) => "fenced",
+        Some(false) => "open",
+        None => "does not answer",
+    };
+    let mut lines = vec![
+        format!("run       {}", status.run.as_deref().unwrap_or("none")),
+        format!("phase     {}", format!("{:?}", status.phase).to_lowercase()),
+        format!("serves    {}", status.serves),
+        format!("source    {}", fence(status.source_fenced)),
+        format!("target    {}", fence(status.target_fenced)),
+        format!("rollback: {}", ui::way_back(&status.way_back)),
+    ];
+    if let Some(lag) = status.lag_bytes {
+        lines.push(format!("lag       {}", ui::bytes(u64::try_from(lag).unwrap_or(0))));
+    }
+    if let Some(certificate) = &status.certificate {
+        lines.push(format!("proof     {certificate}"));
+    }
+    if let Some(digest) = &status.differences_digest {
+        lines.push(format!("accept    finish --accept-differences {digest}"));
+    }
+    lines.extend(status.changed.iter().map(|changed| format!("changed   {changed}")));
+    lines.extend(status.error.iter().map(|error| format!("error     {error}")));
+    lines.extend(status.disagreement.iter().map(|text| format!("ATTENTION {text}")));
+    lines.push(format!("next      {}", status.next));
+    lines.join("\n")
+}

@@ -1,0 +1,43 @@
+//! `cutover unfence`: opens a source that a dead run left fenced.
+
+use anyhow::Result;
+
+use crate::config;
+use crate::cutover::{decision, fence};
+use crate::failure::Failure;
+use crate::pg::endpoint::Endpoint;
+use crate::pg::state;
+use crate::ui::Ui;
+
+/// Arguments of `cutover unfence`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Normally the source's own dead-man does this within 5 s. This is for a \
+    source that was restarted in the pause.\nIt refuses where the target serves by decision.")]
+pub struct Arguments {
+    /// The fenced server: the side that served when the run began
+    #[arg(long, env = config::XTASK_SOURCE, hide_env_values = true, value_name = "URL")]
+    source: String,
+}
+
+/// Decides to unwind every undecided run here, then opens the fence.
+///
+/// # Errors
+/// The target of a run serves by decision, or the server cannot be reached.
+pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
+    let endpoint = Endpoint::parse(&arguments.source)?;
+    let session = endpoint.connect("unfence").await?;
+    if !state::is_installed(&session).await? || !fence::is_closed(&session).await? {
+        ui.line("this database is not fenced by a run");
+        return Ok(());
+    }
+    let rows = session.query("SELECT id FROM xtask_cutover.run ORDER BY begun_at", &[]).await?;
+    let Some(last) = rows.last().map(|row| row.get::<_, String>(0)) else {
+        return Err(Failure::refused("this side is fenced because it follows: it never served")
+            .hint("let it serve with `cutover switch` or `rollback`, never by hand")
+            .into());
+    };
+    decision::unwind(&session, &last, &config::operator()).await?;
+    fence::open(&endpoint).await?;
+    ui.line(&format!("run {last} is unwound here, and {endpoint} accepts writes again"));
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! `cutover watch`: lag and way back, over and over, until somebody has seen enough.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cmd::cutover::{RunArguments, listen};
+use crate::cutover::event::{Event, WayBack};
+use crate::cutover::lineage::{Lineage, Phase};
+use crate::cutover::status::status;
+use crate::failure::{Failure, tolerate};
+use crate::pg::replication;
+use crate::ui::Ui;
+
+/// How often the servers are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Arguments of `cutover watch`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Optional: nothing of a run needs it. It keeps the slot of the way back \
+    advanced, so that the next switch begins at once.")]
+pub struct Arguments {
+    #[command(flatten)]
+    run: RunArguments,
+    /// Look this often and end; without it, until Ctrl-C
+    #[arg(long, value_name = "TIMES")]
+    times: Option<u32>,
+}
+
+/// Looks and tells.
+///
+/// # Errors
+/// There is no run; or, at its end, the way back is in danger.
+pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
+    let operation = arguments.run.operation(ui)?;
+    listen(&operation.interrupt, ui)?;
+    let mut looks = 0;
+    loop {
+        let now = status(&operation).await?;
+        if now.run.is_none() {
+            return Err(Failure::refused("there is no run to watch").into());
+        }
+        if let Some(bytes) = now.lag_bytes {
+            operation.story.event(Event::Lag { bytes });
+        }
+        operation.story.event(Event::WayBack { way_back: now.way_back.clone() });
+        advance(&operation, now.phase).await;
+        looks += 1;
+        if operation.interrupt.is_requested() || Some(looks) == arguments.times {
+            return match now.way_back {
+                WayBack::AtRisk(reason) | WayBack::Lost(reason) => {
+                    Err(Failure::refused(format!("the way back is in danger: {reason}")).into())
+                }
+                _ => Ok(()),
+            };
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Keeps the idle slot of the way back close to the present, while nothing reads it yet.
+async fn advance(operation: &crate::cutover::verbs::Operation, phase: Phase) {
+    if phase != Phase::Following {
+        return;
+    }
+    let advanced = async {
+        let lineage = Lineage::read(&operation.options.folder, operation.run.as_deref())?;
+        let Some(lineage) = lineage else { return Ok(()) };
+        let header = &lineage.latest().header;
+        if header.parent.is_some() {
+            return Ok(());
+        }
+        let target = operation.target.connect("watch").await?;
+        let slot = header.object(header.direction.opposite(), 1);
+        replication::advance_slot(&target, &slot).await.map(drop)
+    };
+    tolerate(advanced.await, "the next look tells what is wrong");
+}

@@ -1,0 +1,205 @@
+//! `drill`: the whole night on this machine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::config;
+use crate::cutover::engine::{Interrupt, Options};
+use crate::cutover::verbs::Operation;
+use crate::drill::{DATABASE, Rehearsal, Report, rehearse};
+use crate::pg::endpoint::Endpoint;
+use crate::route::Route;
+use crate::servers::pair::{self, PairOptions};
+use crate::ui::{self, Format, Ui};
+
+/// Arguments of `drill`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Two servers are installed and started, filled with a sample of a trading \
+    platform, and written to.\nThen: start, switch, rollback, switch, finish, and an oracle that \
+    knows every acknowledged write.\nNothing is left behind.\n\n\
+    Examples:\n  cargo xtask drill\n  cargo xtask drill --scale 0.1 --cycles 5 --rate 500\n\n\
+    Exit codes: 0 nothing lost, 3 a verb failed, 4 the oracle found a fault.")]
+pub struct Arguments {
+    /// How much data: 1 is about 200 MB
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// Makes data and load repeatable
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Transactions per second of all writers together; 0 for as fast as they go
+    #[arg(long, default_value_t = 300.0)]
+    rate: f64,
+    /// Sessions that write
+    #[arg(long, default_value_t = 8)]
+    writers: u16,
+    /// How often to switch and roll back before the last switch
+    #[arg(long, default_value_t = 1)]
+    cycles: u32,
+    /// Use this plain server instead of starting one; the named database must not exist there
+    #[arg(long, value_name = "URL", requires = "target")]
+    source: Option<String>,
+    /// Use this ParadeDB server instead of starting one
+    #[arg(long, value_name = "URL", requires = "source")]
+    target: Option<String>,
+    /// Programs of the plain server: a folder with `postgres` and `initdb`
+    #[arg(long, value_name = "DIR", env = config::XTASK_SOURCE_BINDIR)]
+    source_bindir: Option<PathBuf>,
+    /// Programs of the ParadeDB server
+    #[arg(long, value_name = "DIR", env = config::XTASK_TARGET_BINDIR)]
+    target_bindir: Option<PathBuf>,
+    /// Keep the journals here; without it they go with the servers
+    #[arg(long, value_name = "DIR")]
+    journal_dir: Option<PathBuf>,
+    /// The file that writers read where to go; without it one that goes with the servers
+    #[arg(long, value_name = "PATH")]
+    endpoint_file: Option<PathBuf>,
+    /// Sessions per side that copy, build and compare at once
+    #[arg(long, default_value_t = 2)]
+    jobs: u8,
+}
+
+/// Rehearses and prints the verdict.
+///
+/// # Errors
+/// A verb failed, or the oracle found a fault.
+pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
+    let story = ui.story();
+    let scratch = tempfile::tempdir().context("make a folder for the drill")?;
+    let pair = match arguments.source {
+        Some(_) => None,
+        None => {
+            let options = PairOptions {
+                source_bindir: arguments.source_bindir.clone(),
+                target_bindir: arguments.target_bindir.clone(),
+                ..PairOptions::default()
+            };
+            Some(pair::up(&options, &story).await?)
+        }
+    };
+    let (source, target) = match (&pair, &arguments.source, &arguments.target) {
+        (Some(pair), _, _) => (pair.source.endpoint(DATABASE), pair.target.endpoint(DATABASE)),
+        (None, Some(source), Some(target)) => (Endpoint::parse(source)?, Endpoint::parse(target)?),
+        _ => unreachable!("the command line asks for both or neither"),
+    };
+    let beside = |name: &str| scratch.path().join(name);
+    let endpoint_file = arguments.endpoint_file.clone().unwrap_or_else(|| beside("endpoint"));
+    let folder = arguments.journal_dir.clone().unwrap_or_else(|| beside("journal"));
+    let bindirs = pair.iter().map(|pair| pair.target.bindir().to_path_buf()).collect();
+    let engine = crate::drill::engine(&target).await?;
+    ui.line(engine_line(engine));
+    let operation = Operation {
+        source_for_target: source.clone(),
+        target_for_source: target.clone(),
+        source,
+        target,
+        options: options(arguments.jobs, Route::File(endpoint_file.clone()), folder),
+        bindirs,
+        run: None,
+        take_over: false,
+        argv: vec!["cargo xtask drill".into()],
+        story,
+        interrupt: Interrupt::default(),
+    };
+    let rehearsal = Rehearsal {
+        scale: arguments.scale,
+        seed: arguments.seed,
+        rate: arguments.rate,
+        writers: arguments.writers,
+        cycles: arguments.cycles,
+        endpoint_file,
+    };
+    let report = rehearse(&operation, &rehearsal).await;
+    if let Some(pair) = pair {
+        pair.down().await?;
+    }
+    let report = report?;
+    match ui.format() {
+        Format::Json => ui.json(&report)?,
+        Format::Text => ui.data(&text(&report)),
+    }
+    ui.line(engine_line(engine));
+    Ok(())
+}
+
+fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
+    Options {
+        jobs: jobs.max(1).into(),
+        pause_limit: Duration::from_secs(5),
+        pin_limit: Duration::from_secs(3600),
+        snapshot_limit: Duration::from_secs(3600),
+        catch_up_limit: Duration::from_secs(600),
+        route: Some(route),
+        keep_copy: false,
+        folder,
+    }
+}
+
+fn engine_line(engine: &str) -> &'static str {
+    match engine {
+        "paradedb" => "engine: paradedb; the target has pg_search",
+        _ => {
+            "engine: postgres; the target has no pg_search, so BM25 is not exercised. To exercise \
+             it, name ParadeDB's programs: --target-bindir, or XTASK_TARGET_BINDIR"
+        }
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header([
+        "",
+        "pause",
+        "slowest writer",
+        "retried",
+        "unknown",
+        "database part",
+        "certified in",
+    ]);
+    for turn in &report.turns {
+        let time = |value: Option<f64>| value.map_or("—".into(), ui::duration);
+        let count = |value: Option<u64>| value.map_or("—".into(), ui::count);
+        table.add_row([
+            turn.verb.clone(),
+            time(turn.pause_ms),
+            time(turn.longest_ms),
+            count(turn.refused),
+            count(turn.unknown),
+            ui::duration(turn.database_ms),
+            ui::duration(turn.certify_ms),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let rows = &report.verdict.rows;
+    let seconds = (report.copy_ms / 1000.0).max(0.001);
+    #[expect(clippy::cast_precision_loss, reason = "rates for people")]
+    let rate = (report.bytes as f64 / seconds / 1e6, report.rows as f64 / seconds);
+    format!(
+        "moved     {} rows, {} in {} ({:.0} MB/s, {:.0} rows/s); indexes {}; proved live in {}\n\
+         {table}\n\
+         ledger    {} acknowledged, {} lost, {} duplicated, {} by two writers\n\
+         latency   p50 {:.1} ms, p99 {:.1} ms, longest {}\n\
+         verdict   {} in {:.0} s",
+        ui::count(report.rows),
+        ui::bytes(report.bytes),
+        ui::duration(report.copy_ms),
+        rate.0,
+        rate.1,
+        ui::duration(report.index_ms),
+        ui::duration(report.prove_ms),
+        ui::count(rows.acknowledged),
+        rows.lost.count,
+        rows.duplicated.count,
+        report.verdict.serving.rivals.count,
+        report.verdict.latency.p50_ms,
+        report.verdict.latency.p99_ms,
+        ui::duration(report.verdict.latency.longest_ms),
+        if report.verdict.is_clean() { "NOTHING LOST" } else { "FAULTS FOUND" },
+        report.seconds
+    )
+}

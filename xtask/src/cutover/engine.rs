@@ -1,0 +1,348 @@
+//! The hands of a run on real servers: sessions, identity, ownership, and what an attempt to
+//! switch keeps in memory. What each step does stands in `steps/`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::config;
+use crate::cutover::drive::{Hands, Log, Seen};
+use crate::cutover::event::{Event, Evidence, Side, Story};
+use crate::cutover::fence::{Drained, Fence};
+use crate::cutover::header::{Direction, Header, Identity};
+use crate::cutover::holder::Holder;
+use crate::cutover::plan::Plan;
+use crate::cutover::step::Step;
+use crate::cutover::steps;
+use crate::failure::Failure;
+use crate::pg::endpoint::{Endpoint, Session};
+use crate::pg::sequences::SequenceReader;
+use crate::pg::state::{self, Lock};
+use crate::route::Route;
+use crate::servers::programs::Programs;
+
+/// How long one step outside the pause may take to look at a server.
+const LOOK_LIMIT: Duration = Duration::from_secs(60);
+
+/// Asks a run to stop; set by a signal, read between acts and at chunk boundaries.
+#[derive(Clone, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Asks.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether somebody asked.
+    pub fn is_requested(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// What a person may set for a run.
+#[derive(Clone)]
+pub struct Options {
+    /// Sessions per side that work at once.
+    pub jobs: usize,
+    /// The longest pause before the decision; past it the attempt unwinds.
+    pub pause_limit: Duration,
+    /// How long pins may be held for the certificate.
+    pub pin_limit: Duration,
+    /// How long the copy's snapshot may be held.
+    pub snapshot_limit: Duration,
+    /// How long a barrier outside the pause may take.
+    pub catch_up_limit: Duration,
+    /// Where clients go.
+    pub route: Option<Route>,
+    /// Whether removing a run leaves the copied tables.
+    pub keep_copy: bool,
+    /// The folder of journals, dumps and logs.
+    pub folder: PathBuf,
+}
+
+/// One side of a run.
+pub struct Server {
+    /// Which.
+    pub side: Side,
+    /// How the tool reaches it.
+    pub endpoint: Endpoint,
+    /// How the other server reaches it.
+    pub peer: Endpoint,
+    /// Who it is; a connection to anybody else is refused.
+    pub identity: Identity,
+    session: Option<Arc<Session>>,
+    lock: Option<Lock>,
+}
+
+impl Server {
+    /// A side that nobody has connected to yet.
+    pub fn new(side: Side, endpoint: Endpoint, peer: Endpoint, identity: Identity) -> Server {
+        Server { side, endpoint, peer, identity, session: None, lock: None }
+    }
+
+    /// The tool's session here, opened anew where it was lost, on the server that the run knows.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or another one answers at its address.
+    pub async fn session(&mut self) -> Result<Arc<Session>> {
+        if let Some(session) = &self.session
+            && !session.is_lost()
+        {
+            return Ok(session.clone());
+        }
+        let session = self.endpoint.connect(self.side.name()).await?;
+        assert_identity(&session, &self.identity, self.side).await?;
+        let session = Arc::new(session);
+        self.session = Some(session.clone());
+        Ok(session)
+    }
+
+    /// Takes the operator's lock here, where it is not held.
+    ///
+    /// # Errors
+    /// Another operator holds it.
+    pub async fn lock(&mut self) -> Result<()> {
+        if self.lock.as_ref().is_none_or(Lock::is_lost) {
+            let operator = format!("{}:{}", config::host(), std::process::id());
+            self.lock = Some(Lock::take(&self.endpoint, &operator).await?);
+        }
+        Ok(())
+    }
+
+    /// Ends whoever holds the operator's lock here, so that it can be taken.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn end_lock_holder(&mut self) -> Result<()> {
+        state::end_lock_holder(&*self.session().await?).await
+    }
+
+    /// Whether the operator's lock was lost, as with a restart of the server.
+    pub fn has_lost_its_lock(&self) -> bool {
+        self.lock.as_ref().is_some_and(Lock::is_lost)
+    }
+
+    /// Our own backends here, which our fence spares.
+    async fn backends(&self) -> Result<Vec<i32>> {
+        let mut all = Vec::new();
+        if let Some(session) = &self.session {
+            all.push(session.backend().await?);
+        }
+        all.extend(self.lock.as_ref().map(|lock| lock.backend));
+        Ok(all)
+    }
+}
+
+async fn assert_identity(session: &Session, wanted: &Identity, side: Side) -> Result<()> {
+    let found = state::identity(session).await?;
+    // A crash or a promotion may move the timeline of the same database; a switch of servers shows
+    // in the system identifier and the database.
+    if found.system == wanted.system && found.database_oid == wanted.database_oid {
+        return Ok(());
+    }
+    let message = format!(
+        "the {} is not the server that this run knows: it was {} (database {} with oid {}), now \
+         {} answers (database {} with oid {})",
+        side.name(),
+        wanted.system,
+        wanted.database,
+        wanted.database_oid,
+        found.system,
+        found.database,
+        found.database_oid
+    );
+    Err(Failure::refused(message).hint("name the servers that `cutover status` shows").into())
+}
+
+/// What an attempt to switch keeps in memory. It dies with the process, and so the proofs do.
+#[derive(Default)]
+pub struct Attempt {
+    /// The dead-man's and the heartbeat's sessions.
+    pub guard: Option<steps::gate::Guard>,
+    /// The holder that will take the pins.
+    pub holder: Option<Holder>,
+    /// Statements prepared to read the sequences.
+    pub sequences: Option<SequenceReader>,
+    /// The barrier row behind the fence.
+    pub barrier: Option<i64>,
+    /// Nobody can write on the source.
+    pub fence: Option<Fence>,
+    /// Everything has arrived.
+    pub drained: Option<Drained>,
+    /// When the pause began.
+    pub pause_began: Option<Instant>,
+}
+
+/// A run and the servers that it is about.
+pub struct Engine {
+    /// What the run is about.
+    pub header: Header,
+    /// What it moves.
+    pub plan: Plan,
+    /// The epoch under which this process owns it.
+    pub epoch: i64,
+    /// Who serves at the start.
+    pub source: Server,
+    /// Who shall serve.
+    pub target: Server,
+    /// What a person set.
+    pub options: Options,
+    /// `pg_dump` and `pg_restore`.
+    pub programs: Option<Programs>,
+    /// Where progress is told.
+    pub story: Story,
+    /// Whether somebody asked to stop.
+    pub interrupt: Interrupt,
+    /// What the present attempt keeps in memory.
+    pub attempt: Attempt,
+}
+
+impl Engine {
+    /// Both sessions.
+    ///
+    /// # Errors
+    /// As [`Server::session`].
+    pub async fn sessions(&mut self) -> Result<(Arc<Session>, Arc<Session>)> {
+        Ok((self.source.session().await?, self.target.session().await?))
+    }
+
+    /// The name of publication, slot and subscription of a batch of this run's direction.
+    pub fn ahead(&self, batch: u32) -> String {
+        self.header.object(self.header.direction, batch)
+    }
+
+    /// The name of publication, slot and subscription of the way back.
+    pub fn back(&self) -> String {
+        self.header.object(self.header.direction.opposite(), 1)
+    }
+
+    /// The role that subscriptions of a direction log in as.
+    pub fn role(&self, direction: Direction) -> String {
+        self.header.role(direction)
+    }
+
+    /// The batches of this run: number and published tables.
+    pub fn batches(&self, log: &dyn Log) -> Vec<(u32, Vec<(String, String)>)> {
+        let mut batches: Vec<(u32, Vec<(String, String)>)> = Vec::new();
+        for record in log.records() {
+            match &record.event {
+                Event::Batch { number: 1, tables, .. } => batches = vec![(1, tables.clone())],
+                Event::Batch { number, tables, .. } => {
+                    for (_, earlier) in &mut batches {
+                        earlier.retain(|table| !tables.contains(table));
+                    }
+                    batches.push((*number, tables.clone()));
+                }
+                _ => {}
+            }
+        }
+        match batches.is_empty() {
+            // A child run follows what its parent armed: one publication of everything.
+            true => vec![(1, self.plan.published.clone())],
+            false => batches.into_iter().filter(|(_, tables)| !tables.is_empty()).collect(),
+        }
+    }
+
+    /// The marker tables of this run's direction.
+    pub fn markers(&self, log: &dyn Log) -> Vec<String> {
+        self.batches(log).iter().map(|(number, _)| format!("marker_{number}")).collect()
+    }
+
+    /// The subscriptions of this run's direction.
+    pub fn subscriptions(&self, log: &dyn Log) -> Vec<String> {
+        self.batches(log).iter().map(|(number, _)| self.ahead(*number)).collect()
+    }
+
+    /// Our own backends on the source, which the fence spares.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub async fn spared(&self) -> Result<Vec<i32>> {
+        let mut all = self.source.backends().await?;
+        if let Some(guard) = &self.attempt.guard {
+            all.extend(&guard.backends);
+        }
+        if let Some(holder) = &self.attempt.holder {
+            all.extend(&holder.backends);
+        }
+        Ok(all)
+    }
+
+    /// Our own backends on the target.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub async fn spared_on_target(&self) -> Result<Vec<i32>> {
+        self.target.backends().await
+    }
+
+    /// What is left of the pause's limit.
+    fn pause_left(&self) -> Duration {
+        let began = self.attempt.pause_began.unwrap_or_else(Instant::now);
+        self.options.pause_limit.saturating_sub(began.elapsed())
+    }
+
+    /// Before every act: the run is still ours.
+    async fn assert_ownership(&mut self, step: Step) -> Result<()> {
+        if step.is_after_decision() {
+            return Ok(());
+        }
+        if self.source.has_lost_its_lock() || self.target.has_lost_its_lock() {
+            bail!("the operator's lock was lost: a server ended its session");
+        }
+        let source = self.source.session().await?;
+        state::assert_epoch(&source, &self.header.run, self.epoch).await
+    }
+}
+
+/// A password that needs no quoting anywhere: 192 bits in hex.
+pub fn random_password() -> String {
+    crate::cutover::plan::hex(&rand::random::<[u8; 24]>())
+}
+
+/// The evidence of the last time that a step was seen done.
+pub fn evidence(log: &dyn Log, wanted: Step) -> Option<&Evidence> {
+    log.records().iter().rev().find_map(|record| match &record.event {
+        Event::StepDone { step, evidence, .. } if *step == wanted => Some(evidence),
+        _ => None,
+    })
+}
+
+impl Hands for Engine {
+    async fn look(&mut self, step: Step, log: &dyn Log) -> Seen {
+        let limit = if step.is_in_pause() { self.options.pause_limit } else { LOOK_LIMIT };
+        let looked = tokio::time::timeout(limit, steps::look(step, self, log)).await;
+        match looked {
+            Ok(Ok(seen)) => seen,
+            Ok(Err(error)) => Seen::Unknown(format!("{error:#}")),
+            Err(_) => Seen::Unknown(format!("no answer within {limit:?}")),
+        }
+    }
+
+    async fn act(&mut self, step: Step, log: &mut dyn Log) -> Result<()> {
+        self.assert_ownership(step).await?;
+        if step == Step::Fence {
+            self.attempt.pause_began = Some(Instant::now());
+        }
+        if !step.is_in_pause() {
+            return steps::act(step, self, log).await;
+        }
+        let left = self.pause_left();
+        let limit = self.options.pause_limit;
+        tokio::time::timeout(left, steps::act(step, self, log))
+            .await
+            .with_context(|| format!("the pause reached its limit of {limit:?}"))?
+    }
+
+    async fn undo(&mut self, step: Step, log: &mut dyn Log) -> Result<()> {
+        steps::undo(step, self, log).await
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupt.is_requested()
+    }
+}

@@ -1,0 +1,179 @@
+//! Who may write. The fence is made of settings, of ended sessions and, against superusers, of
+//! triggers; that it stands is a proof, which only looking at the server can give.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::pg::endpoint::{Endpoint, Session, qualified};
+
+/// How far apart the two looks of a proof are: a session that was about to start shows itself.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// How long ending the sessions may take.
+const ENDING_LIMIT: Duration = Duration::from_secs(3);
+/// How long a fence trigger may wait for its lock before it tries again, in milliseconds.
+const TRIGGER_LOCK_MILLISECONDS: u32 = 200;
+/// How often a fence trigger tries to get its lock.
+const TRIGGER_ATTEMPTS: u32 = 50;
+
+/// Proof that nobody can write on a database. It can neither be stored nor made otherwise.
+#[derive(Debug)]
+pub struct Fence {
+    _observed: Instant,
+}
+
+/// Proof that everything that was written before the fence has arrived on the other side.
+#[derive(Debug)]
+pub struct Drained {
+    _observed: Instant,
+}
+
+impl Drained {
+    /// A barrier row that was written behind the fence has arrived.
+    pub(in crate::cutover) fn by_barrier(_fence: &Fence) -> Drained {
+        Drained { _observed: Instant::now() }
+    }
+}
+
+/// Closes the fence: new sessions are read-only and refused, and the old ones are ended. Sessions
+/// in `spared` are ours.
+///
+/// # Errors
+/// A session does not end in time, or the connection is lost.
+pub async fn close(session: &Session, spared: &[i32]) -> Result<()> {
+    session.batch_execute("CALL xtask_cutover.close_fence()").await.context("close the fence")?;
+    end_sessions(session, spared).await
+}
+
+async fn end_sessions(session: &Session, spared: &[i32]) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let ended = session
+            .query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()
+                   AND pid <> ALL ($1)
+                   AND backend_type NOT IN ('walsender', 'autovacuum worker', 'parallel worker',
+                       'logical replication apply worker', 'logical replication parallel worker',
+                       'logical replication worker', 'logical replication tablesync worker')",
+                &[&spared],
+            )
+            .await
+            .context("end the clients' sessions")?;
+        if ended.is_empty() {
+            return Ok(());
+        }
+        if begun.elapsed() > ENDING_LIMIT {
+            bail!("{} sessions did not end within {ENDING_LIMIT:?}", ended.len());
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Looks twice, some time apart, and gives the proof if nothing could write at either look.
+///
+/// # Errors
+/// What stands in the way, or the connection is lost.
+pub async fn observe(session: &Session, spared: &[i32]) -> Result<Fence> {
+    look_once(session, spared).await?;
+    tokio::time::sleep(BETWEEN_LOOKS).await;
+    look_once(session, spared).await?;
+    Ok(Fence { _observed: Instant::now() })
+}
+
+async fn look_once(session: &Session, spared: &[i32]) -> Result<()> {
+    let row = session
+        .query_one(include_str!("../pg/sql/fence_observation.sql"), &[&spared])
+        .await
+        .context("look at the fence")?;
+    let gap: Option<String> = row.get(0);
+    match gap {
+        None => Ok(()),
+        Some(gap) => bail!("the fence has a gap: {gap}"),
+    }
+}
+
+/// Opens the fence again: the settings are as they were before.
+///
+/// # Errors
+/// The connection is lost. Then the settings are opened from the maintenance database, which a
+/// fence never closes; that too can fail.
+pub async fn open(endpoint: &Endpoint) -> Result<()> {
+    let session = match endpoint.connect("unfence").await {
+        Ok(session) => session,
+        Err(_) => {
+            open_from_outside(endpoint).await?;
+            endpoint.connect("unfence").await?
+        }
+    };
+    session.batch_execute("CALL xtask_cutover.open_fence()").await.context("open the fence")
+}
+
+/// Lets sessions in again, from a database that is not fenced.
+async fn open_from_outside(endpoint: &Endpoint) -> Result<()> {
+    let database = crate::pg::endpoint::identifier(&endpoint.database);
+    let session = endpoint.with_database("postgres").connect("unfence").await?;
+    session
+        .batch_execute(&format!("ALTER DATABASE {database} CONNECTION LIMIT -1"))
+        .await
+        .context("let sessions in again")
+}
+
+/// Whether the fence's settings are in force.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn is_closed(session: &Session) -> Result<bool> {
+    let row = session.query_opt("SELECT closed FROM xtask_cutover.fence", &[]).await?;
+    Ok(row.is_some_and(|row| row.get(0)))
+}
+
+/// Puts the triggers that stop superusers on every table, before the pause. They look at the
+/// fence's flag, so they cost little while it is open.
+///
+/// # Errors
+/// A table stays locked by others for too long.
+pub async fn guard_tables(session: &Session, tables: &[(String, String)]) -> Result<()> {
+    session.batch_execute(&format!("SET lock_timeout = {TRIGGER_LOCK_MILLISECONDS}")).await?;
+    for (schema, table) in tables {
+        let statement = format!(
+            "CREATE OR REPLACE TRIGGER xtask_fence
+             BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {}
+             FOR EACH STATEMENT EXECUTE FUNCTION xtask_cutover.refuse_write()",
+            qualified(schema, table)
+        );
+        let mut attempts = 0;
+        while let Err(error) = session.batch_execute(&statement).await {
+            attempts += 1;
+            let is_busy =
+                error.code() == Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE);
+            if !is_busy || attempts == TRIGGER_ATTEMPTS {
+                return Err(error).with_context(|| format!("guard table {schema}.{table}"));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    session.batch_execute("SET lock_timeout = 0").await?;
+    Ok(())
+}
+
+/// Takes those triggers away.
+///
+/// # Errors
+/// The connection is lost, or a table stays locked by others.
+pub async fn unguard_tables(session: &Session) -> Result<()> {
+    let rows = session
+        .query(
+            "SELECT n.nspname::text, c.relname::text FROM pg_trigger AS t
+             JOIN pg_class AS c ON c.oid = t.tgrelid
+             JOIN pg_namespace AS n ON n.oid = c.relnamespace
+             WHERE t.tgname = 'xtask_fence' AND t.tgparentid = 0",
+            &[],
+        )
+        .await?;
+    for row in rows {
+        let table = qualified(row.get(0), row.get(1));
+        session.batch_execute(&format!("DROP TRIGGER IF EXISTS xtask_fence ON {table}")).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! The journal of a run: one append-only file of JSON Lines, synced record by record.
+//!
+//! The first line is the header, which says what the run is about and never changes. Records are
+//! mirrored to both servers in the background, so that another machine can rebuild the file.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::cutover::drive::Log;
+use crate::cutover::event::{Event, Record, Story};
+use crate::cutover::header::{FORMAT, Header, Line};
+use crate::failure::{Failure, tolerate};
+use crate::pg::endpoint::private_folder;
+
+/// An open journal.
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    header: Header,
+    records: Vec<Record>,
+    story: Story,
+    mirror: Option<UnboundedSender<Line>>,
+}
+
+impl Journal {
+    /// Makes the journal of a new run.
+    ///
+    /// # Errors
+    /// The folder or the file cannot be written, or a run of that name exists.
+    pub fn create(folder: &Path, header: Header, story: Story) -> Result<Journal> {
+        use std::os::unix::fs::OpenOptionsExt;
+        private_folder(folder)?;
+        let path = file_of(folder, &header.run);
+        let mut file = std::fs::OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("create journal {}", path.display()))?;
+        write_line(&mut file, &serde_json::to_string(&header)?)?;
+        // The name must survive as well as the bytes.
+        File::open(folder)?.sync_all().context("sync the journal folder")?;
+        Ok(Journal { path, file, header, records: Vec::new(), story, mirror: None })
+    }
+
+    /// Opens the journal of a run for reading and writing. A last line that was torn by a crash is
+    /// cut off; damage anywhere else is refused.
+    ///
+    /// # Errors
+    /// There is no such journal, it is of another format, or it is damaged.
+    pub fn open(folder: &Path, run: &str, story: Story) -> Result<Journal> {
+        let path = file_of(folder, run);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("read journal {}", path.display()))?;
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let (header, records) = parse(&text[..whole], &path)?;
+        let file = std::fs::OpenOptions::new().append(true).open(&path)?;
+        if whole < text.len() {
+            file.set_len(whole as u64).context("cut off the torn last line")?;
+            file.sync_data()?;
+            story.warning("the last line of the journal was torn by a crash and was cut off");
+        }
+        Ok(Journal { path, file, header, records, story, mirror: None })
+    }
+
+    /// Reads a journal without touching it.
+    ///
+    /// # Errors
+    /// As [`Journal::open`]; a torn last line is left out.
+    pub fn read(path: &Path) -> Result<(Header, Vec<Record>)> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("read journal {}", path.display()))?;
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        parse(&text[..whole], path)
+    }
+
+    /// What the run is about.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Sends what there is, and each further record, to the mirror on the servers.
+    pub fn mirror_to(&mut self, mirror: UnboundedSender<Line>) {
+        self.mirror = Some(mirror);
+        if let Ok(header) = serde_json::to_string(&self.header) {
+            self.send(0, header);
+        }
+        for (index, record) in self.records.iter().enumerate() {
+            if let Ok(line) = serde_json::to_string(record) {
+                self.send(index + 1, line);
+            }
+        }
+    }
+
+    /// Stops mirroring; the receiver then sees the end of the stream.
+    pub fn end_mirror(&mut self) {
+        self.mirror = None;
+    }
+
+    fn send(&self, number: usize, line: String) {
+        if let Some(mirror) = &self.mirror {
+            let number = i64::try_from(number).unwrap_or(i64::MAX);
+            let sent = mirror.send((self.header.run.clone(), number, line));
+            tolerate(sent, "the mirror is a convenience; the file is the truth");
+        }
+    }
+}
+
+impl Log for Journal {
+    fn append(&mut self, event: Event) -> Result<()> {
+        let record = Record::now(event);
+        self.story.tell(&record);
+        let line = serde_json::to_string(&record)?;
+        self.records.push(record);
+        self.send(self.records.len(), line.clone());
+        write_line(&mut self.file, &line)
+            .with_context(|| format!("write journal {}", self.path.display()))
+    }
+
+    fn records(&self) -> &[Record] {
+        &self.records
+    }
+}
+
+/// One write and one sync, so that a crash tears at most the last line.
+fn write_line(file: &mut File, line: &str) -> Result<()> {
+    file.write_all(format!("{line}\n").as_bytes())?;
+    file.sync_data()?;
+    Ok(())
+}
+
+fn file_of(folder: &Path, run: &str) -> PathBuf {
+    folder.join(format!("{run}.jsonl"))
+}
+
+fn parse(text: &str, path: &Path) -> Result<(Header, Vec<Record>)> {
+    let mut lines = text.lines();
+    let damaged = |number: usize| {
+        Failure::usage(format!("journal {} is damaged at line {number}", path.display()))
+            .hint("rebuild it from the servers: cargo xtask cutover adopt --source … --target …")
+    };
+    let first = lines.next().ok_or_else(|| damaged(1))?;
+    let header: Header = serde_json::from_str(first).map_err(|_| damaged(1))?;
+    if header.format != FORMAT {
+        let message = format!("journal {} has format {}", path.display(), header.format);
+        return Err(Failure::usage(message)
+            .hint(format!("this tool reads format {FORMAT}; use the version that wrote it"))
+            .into());
+    }
+    let mut records = Vec::new();
+    for (index, line) in lines.enumerate() {
+        records.push(serde_json::from_str(line).map_err(|_| damaged(index + 2))?);
+    }
+    Ok((header, records))
+}
+
+/// The names of all runs in a folder, oldest first.
+///
+/// # Errors
+/// The folder exists and cannot be read.
+pub fn runs(folder: &Path) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(error).with_context(|| format!("read {}", folder.display()));
+        }
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        names.extend(name.strip_suffix(".jsonl").map(str::to_string));
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+/// Tests, and an example that other tests use.
+pub mod tests {
+    use super::*;
+    use crate::cutover::header::{Direction, Identity};
+    use crate::cutover::step::Step;
+
+    /// A header for tests of what reads one.
+    pub fn example_header() -> Header {
+        let identity =
+            Identity { system: "7".into(), database_oid: 5, database: "rbsdb".into(), timeline: 1 };
+        Header {
+            format: FORMAT,
+            run: "20261122T201500-ab12cd".into(),
+            root: "20261122T201500-ab12cd".into(),
+            parent: None,
+            direction: Direction::Forward,
+            plan_digest: "00".into(),
+            source: identity.clone(),
+            target: Identity { system: "8".into(), ..identity },
+            source_endpoint: "postgresql://a@b:1/c".into(),
+            target_endpoint: "postgresql://a@b:2/c".into(),
+            argv: Vec::new(),
+        }
+    }
+
+    fn example(folder: &Path) -> Journal {
+        Journal::create(folder, example_header(), Story::silent()).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = example(folder.path());
+        journal.append(Event::StepStarted { step: Step::Copy }).unwrap();
+        let again =
+            Journal::open(folder.path(), "20261122T201500-ab12cd", Story::silent()).unwrap();
+        assert_eq!(again.records(), journal.records());
+        assert_eq!(again.header(), journal.header());
+        assert_eq!(runs(folder.path()).unwrap(), ["20261122T201500-ab12cd"]);
+    }
+
+    #[test]
+    fn a_torn_last_line_is_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = example(folder.path());
+        journal.append(Event::StepStarted { step: Step::Copy }).unwrap();
+        journal.file.write_all(b"{\"at\":\"2026-").unwrap();
+        let mut again =
+            Journal::open(folder.path(), "20261122T201500-ab12cd", Story::silent()).unwrap();
+        assert_eq!(again.records().len(), 1);
+        again.append(Event::Interrupted).unwrap();
+        assert_eq!(Journal::read(again.path()).unwrap().1.len(), 2);
+    }
+
+    #[test]
+    fn damage_in_the_middle_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = example(folder.path());
+        journal.file.write_all(b"garbage\n").unwrap();
+        journal.append(Event::Interrupted).unwrap();
+        let error = Journal::read(journal.path()).unwrap_err();
+        assert!(error.to_string().contains("damaged at line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_foreign_format_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let header = Header { format: 99, ..example_header() };
+        let journal = Journal::create(folder.path(), header, Story::silent()).unwrap();
+        let error = Journal::read(journal.path()).unwrap_err();
+        assert!(error.to_string().contains("has format 99"), "{error}");
+    }
+
+    #[test]
+    fn object_names_are_short_enough_for_postgres() {
+        assert_eq!(example_header().object(Direction::Backward, 3), "xtask_ab12cd_backward_3");
+    }
+}

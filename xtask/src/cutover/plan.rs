@@ -1,0 +1,138 @@
+//! The plan of a run: what will be moved, in numbers that a person can approve.
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::pg::endpoint::Session;
+use crate::pg::survey::{self, Generated, Relation, RelationKind};
+use crate::pg::{facts, sequences};
+
+/// One table whose rows are copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedTable {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Size of its rows with what is stored out of line, in bytes.
+    pub bytes: i64,
+    /// Pages of its main fork, for cutting it into chunks.
+    pub pages: i64,
+    /// Rows as the statistics estimate them.
+    pub rows: i64,
+    /// The columns that are written; computed ones are left to the target.
+    pub columns: Vec<String>,
+    /// Whether its values travel in the binary format.
+    pub binary: bool,
+}
+
+impl PlannedTable {
+    /// `schema.name`, for people.
+    pub fn title(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
+/// What a run moves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The source's `server_version_num`.
+    pub source_version: i32,
+    /// The target's `server_version_num`.
+    pub target_version: i32,
+    /// The tables with rows, largest first.
+    pub tables: Vec<PlannedTable>,
+    /// What the publications name: ordinary tables, and partitioned tables by their root.
+    pub published: Vec<(String, String)>,
+    /// How many sequences there are.
+    pub sequences: usize,
+    /// SHA-256 over the schema's facts when the run was planned.
+    pub fingerprint: String,
+    /// Client roles that the settings of a fence do not hold; triggers do.
+    pub superuser_clients: Vec<String>,
+}
+
+impl Plan {
+    /// Surveys the serving side.
+    ///
+    /// # Errors
+    /// The catalog cannot be read.
+    pub async fn survey(source: &Session, target: &Session) -> Result<Plan> {
+        let relations = survey::tables(source).await?;
+        let mut tables: Vec<PlannedTable> =
+            relations.iter().filter(|relation| relation.has_rows()).map(planned).collect();
+        tables.sort_by_key(|table| (-table.bytes, table.title()));
+        let published = relations
+            .iter()
+            .filter(|relation| matches!(relation.kind, RelationKind::Table | RelationKind::Root))
+            .map(|relation| (relation.schema.clone(), relation.name.clone()))
+            .collect();
+        Ok(Plan {
+            source_version: source.version,
+            target_version: target.version,
+            tables,
+            published,
+            sequences: sequences::read(source).await?.len(),
+            fingerprint: fingerprint(source).await?,
+            superuser_clients: superuser_clients(source).await?,
+        })
+    }
+
+    /// Size of all rows, in bytes.
+    pub fn bytes(&self) -> i64 {
+        self.tables.iter().map(|table| table.bytes).sum()
+    }
+
+    /// SHA-256 of the plan, in hex.
+    ///
+    /// # Errors
+    /// The plan cannot be written as JSON.
+    pub fn digest(&self) -> Result<String> {
+        Ok(hex(&Sha256::digest(serde_json::to_vec(self)?)))
+    }
+}
+
+/// The fingerprint of a database's schema now.
+///
+/// # Errors
+/// The catalog cannot be read.
+pub async fn fingerprint(session: &Session) -> Result<String> {
+    Ok(facts::fingerprint(&facts::facts(session).await?))
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn planned(relation: &Relation) -> PlannedTable {
+    let columns = relation.columns.iter().filter(|column| column.generated == Generated::None);
+    PlannedTable {
+        schema: relation.schema.clone(),
+        name: relation.name.clone(),
+        bytes: relation.bytes,
+        pages: relation.pages,
+        rows: relation.rows,
+        columns: columns.map(|column| column.name.clone()).collect(),
+        binary: survey::binary_safe(relation),
+    }
+}
+
+/// Superusers other than us that have sessions on this database now.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn superuser_clients(session: &Session) -> Result<Vec<String>> {
+    let rows = session
+        .query(
+            "SELECT DISTINCT usename::text FROM pg_stat_activity AS activity
+             JOIN pg_roles ON rolname = usename
+             WHERE datname = current_database() AND rolsuper
+               AND backend_type = 'client backend' AND application_name NOT LIKE $1 || ' %'
+             ORDER BY 1",
+            &[&crate::pg::endpoint::APPLICATION_NAME],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}

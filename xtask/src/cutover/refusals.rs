@@ -1,0 +1,340 @@
+//! Every reason to say no before anything is touched, each with what mends it.
+//!
+//! All checks run, and all refusals are shown at once: nobody should mend one to meet the next.
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::pg::endpoint::{Endpoint, Session, identifier, literal};
+use crate::pg::replication;
+use crate::pg::state;
+
+/// The oldest major version that this tool moves: older servers cannot stop a subscription at its
+/// first error.
+const OLDEST_MAJOR: i32 = 15;
+/// Slots, senders and workers that a run needs free on each side: three batches and the way back.
+const NEEDED_SLOTS: i64 = 4;
+
+/// One reason to say no, or to take note.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// A stable name, for documents and scripts.
+    pub name: String,
+    /// What is wrong, naming the object.
+    pub problem: String,
+    /// The command or the change that mends it.
+    pub fix: String,
+    /// Whether the run may go on all the same.
+    pub is_warning: bool,
+}
+
+impl Refusal {
+    fn new(name: &str, problem: impl Into<String>, fix: impl Into<String>) -> Refusal {
+        Refusal { name: name.into(), problem: problem.into(), fix: fix.into(), is_warning: false }
+    }
+
+    fn warning(name: &str, problem: impl Into<String>, fix: impl Into<String>) -> Refusal {
+        Refusal { is_warning: true, ..Refusal::new(name, problem, fix) }
+    }
+}
+
+/// Both sides, as the checks see them.
+pub struct Sides<'a> {
+    /// Who serves.
+    pub source: &'a Session,
+    /// Who shall serve.
+    pub target: &'a Session,
+    /// What the target's server dials to reach the source.
+    pub source_for_target: &'a Endpoint,
+    /// What the source's server dials to reach the target.
+    pub target_for_source: &'a Endpoint,
+    /// The application's own endpoint, where a route names it.
+    pub client: Option<&'a Endpoint>,
+    /// Whether rows will be copied: then the target must be empty and not older.
+    pub copies: bool,
+}
+
+/// Runs every check.
+///
+/// # Errors
+/// A side cannot be read. A refusal is no error.
+pub async fn find(sides: &Sides<'_>) -> Result<Vec<Refusal>> {
+    let mut all = Vec::new();
+    let (source, target) = (sides.source, sides.target);
+    if state::identity(source).await? == state::identity(target).await? {
+        let problem = "source and target are the same database on the same server";
+        all.push(Refusal::new("same-database", problem, "name two different databases"));
+        return Ok(all);
+    }
+    all.extend(versions(source, target, sides.copies));
+    for (side, session) in [("source", source), ("target", target)] {
+        all.extend(rights(side, session).await?);
+        all.extend(settings(side, session).await?);
+        all.extend(prepared_transactions(side, session).await?);
+    }
+    all.extend(encodings(source, target).await?);
+    all.extend(objects(source).await?);
+    all.extend(extensions(source, target).await?);
+    all.extend(roles(source, target).await?);
+    all.extend(role_settings(source, target).await?);
+    all.extend(other_replication(source).await?);
+    if sides.copies {
+        all.extend(target_is_empty(target).await?);
+    }
+    if all.iter().all(|refusal| refusal.is_warning) {
+        all.extend(peers(sides).await);
+        all.extend(client_login(sides).await);
+    }
+    Ok(all)
+}
+
+fn versions(source: &Session, target: &Session, copies: bool) -> Vec<Refusal> {
+    let mut all = Vec::new();
+    for (side, session) in [("source", source), ("target", target)] {
+        if session.major() < OLDEST_MAJOR {
+            let problem = format!("the {side} runs PostgreSQL {}", session.major());
+            let fix = format!("upgrade it to {OLDEST_MAJOR} or later");
+            all.push(Refusal::new("version", problem, fix));
+        }
+    }
+    if copies && target.major() < source.major() {
+        let problem = format!(
+            "the target runs PostgreSQL {}, older than the source's {}",
+            target.major(),
+            source.major()
+        );
+        all.push(Refusal::new(
+            "target-older",
+            problem,
+            "use a target of the same or a later major",
+        ));
+    }
+    all
+}
+
+async fn rights(side: &str, session: &Session) -> Result<Vec<Refusal>> {
+    let sql = "SELECT rolname::text, rolsuper FROM pg_roles WHERE rolname = current_user";
+    let row = session.query_one(sql, &[]).await?;
+    let (role, is_superuser): (String, bool) = (row.get(0), row.get(1));
+    if is_superuser {
+        return Ok(Vec::new());
+    }
+    let problem = format!("role {role} is not a superuser on the {side}");
+    Ok(vec![Refusal::new("not-superuser", problem, "connect as a superuser for the run")])
+}
+
+async fn settings(side: &str, session: &Session) -> Result<Vec<Refusal>> {
+    let mut all = Vec::new();
+    let level: String = session.query_one("SHOW wal_level", &[]).await?.get(0);
+    if level != "logical" {
+        let problem = format!("wal_level is {level} on the {side}");
+        let fix = format!("on the {side}: ALTER SYSTEM SET wal_level = logical; then restart it");
+        all.push(Refusal::new("wal-level", problem, fix));
+    }
+    let rows = session
+        .query(
+            "SELECT name, setting::bigint - used FROM (
+                 SELECT name, setting, CASE name
+                     WHEN 'max_replication_slots' THEN (SELECT count(*) FROM pg_replication_slots)
+                     WHEN 'max_wal_senders' THEN (SELECT count(*) FROM pg_stat_replication)
+                     WHEN 'max_active_replication_origins'
+                         THEN (SELECT count(*) FROM pg_replication_origin_status)
+                     ELSE (SELECT count(*) FROM pg_subscription WHERE subenabled) END AS used
+                 FROM pg_settings
+                 WHERE name IN ('max_replication_slots', 'max_wal_senders',
+                                'max_logical_replication_workers',
+                                'max_active_replication_origins')) AS limits
+             ORDER BY name",
+            &[],
+        )
+        .await?;
+    for row in rows {
+        let (name, free): (String, i64) = (row.get(0), row.get(1));
+        // The launcher takes one of the workers.
+        let needed = if name.ends_with("workers") { NEEDED_SLOTS - 1 } else { NEEDED_SLOTS };
+        if free < needed {
+            let problem = format!("{name} leaves {free} free on the {side}, {needed} are needed");
+            let fix = format!("on the {side}: ALTER SYSTEM SET {name} = 20; then restart it");
+            all.push(Refusal::new("slots", problem, fix));
+        }
+    }
+    Ok(all)
+}
+
+async fn prepared_transactions(side: &str, session: &Session) -> Result<Vec<Refusal>> {
+    let rows = session
+        .query("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()", &[])
+        .await?;
+    let refuse = |row: &tokio_postgres::Row| {
+        let name: String = row.get(0);
+        let fix =
+            format!("on the {side}: COMMIT PREPARED {0} or ROLLBACK PREPARED {0}", literal(&name));
+        Refusal::new("prepared-transaction", format!("prepared transaction {name} is open"), fix)
+    };
+    Ok(rows.iter().map(refuse).collect())
+}
+
+async fn encodings(source: &Session, target: &Session) -> Result<Vec<Refusal>> {
+    let sql = "SELECT pg_encoding_to_char(encoding)::text,
+                      lower(replace(datcollate, '-', '')), datcollate::text
+               FROM pg_database WHERE datname = current_database()";
+    let ours = source.query_one(sql, &[]).await?;
+    let theirs = target.query_one(sql, &[]).await?;
+    let mut all = Vec::new();
+    let (encoding, other): (String, String) = (ours.get(0), theirs.get(0));
+    if encoding != other {
+        let problem = format!("the source's encoding is {encoding}, the target's {other}");
+        let fix = format!("create the target database with ENCODING {}", literal(&encoding));
+        all.push(Refusal::new("encoding", problem, fix));
+    }
+    if ours.get::<_, String>(1) != theirs.get::<_, String>(1) {
+        let (ours, theirs): (String, String) = (ours.get(2), theirs.get(2));
+        let problem = format!("text sorts by {ours} on the source and by {theirs} on the target");
+        let fix = format!(
+            "create the target database with LC_COLLATE {} TEMPLATE template0",
+            literal(&ours)
+        );
+        all.push(Refusal::warning("collation", problem, fix));
+    }
+    Ok(all)
+}
+
+/// Objects that logical replication does not carry, or would carry wrongly.
+async fn objects(source: &Session) -> Result<Vec<Refusal>> {
+    let rows = source.query(include_str!("../pg/sql/refused_objects.sql"), &[]).await?;
+    let refuse = |row: &tokio_postgres::Row| {
+        let (name, object, fix): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+        Refusal::new(&name, object, fix)
+    };
+    Ok(rows.iter().map(refuse).collect())
+}
+
+async fn extensions(source: &Session, target: &Session) -> Result<Vec<Refusal>> {
+    let sql = "SELECT extname::text FROM pg_extension ORDER BY 1";
+    let available = target.query("SELECT name::text FROM pg_available_extensions", &[]).await?;
+    let available: Vec<String> = available.iter().map(|row| row.get(0)).collect();
+    let mut all = Vec::new();
+    for row in source.query(sql, &[]).await? {
+        let name: String = row.get(0);
+        if !available.contains(&name) {
+            let problem = format!("extension {name} is not available on the target");
+            let fix = format!("install {name} on the target's machine, or drop it on the source");
+            all.push(Refusal::new("extension", problem, fix));
+        }
+    }
+    Ok(all)
+}
+
+async fn roles(source: &Session, target: &Session) -> Result<Vec<Refusal>> {
+    let needed = source.query(include_str!("../pg/sql/needed_roles.sql"), &[]).await?;
+    let present = target.query("SELECT rolname::text FROM pg_roles", &[]).await?;
+    let present: Vec<String> = present.iter().map(|row| row.get(0)).collect();
+    let mut all = Vec::new();
+    for row in needed {
+        let (name, can_login): (String, bool) = (row.get(0), row.get(1));
+        if !present.contains(&name) {
+            let login = if can_login { "LOGIN PASSWORD '…'" } else { "NOLOGIN" };
+            let fix = format!("on the target: CREATE ROLE {} {login}", identifier(&name));
+            all.push(Refusal::new("role", format!("role {name} is missing on the target"), fix));
+        }
+    }
+    Ok(all)
+}
+
+/// `ALTER ROLE … SET` and `ALTER DATABASE … SET`, which no schema dump carries.
+async fn role_settings(source: &Session, target: &Session) -> Result<Vec<Refusal>> {
+    let sql = include_str!("../pg/sql/role_settings.sql");
+    let read = |rows: Vec<tokio_postgres::Row>| -> Vec<(String, String)> {
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    };
+    let ours = read(source.query(sql, &[&true]).await?);
+    let theirs = read(target.query(sql, &[&false]).await?);
+    let missing = ours.into_iter().filter(|setting| !theirs.contains(setting));
+    let refuse = |(owner, setting): (String, String)| {
+        let (name, value) = setting.split_once('=').unwrap_or((&setting, ""));
+        let problem = format!("{owner} has {setting} on the source and not on the target");
+        let fix = format!("on the target: ALTER {owner} SET {name} = {}", literal(value));
+        Refusal::new("role-setting", problem, fix)
+    };
+    Ok(missing.map(refuse).collect())
+}
+
+async fn other_replication(source: &Session) -> Result<Vec<Refusal>> {
+    let mut all = Vec::new();
+    let subscriptions = source
+        .query(
+            "SELECT subname::text FROM pg_subscription
+             WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+               AND subname NOT LIKE 'xtask\\_%'",
+            &[],
+        )
+        .await?;
+    for row in subscriptions {
+        let name: String = row.get(0);
+        let problem = format!("subscription {name} writes into the source behind the fence");
+        let fix = format!("on the source: DROP SUBSCRIPTION {}", identifier(&name));
+        all.push(Refusal::new("foreign-subscription", problem, fix));
+    }
+    let slots = source
+        .query(
+            "SELECT slot_name::text FROM pg_replication_slots
+             WHERE database = current_database() AND slot_name NOT LIKE 'xtask\\_%'",
+            &[],
+        )
+        .await?;
+    for row in slots {
+        let name: String = row.get(0);
+        let problem =
+            format!("slot {name} feeds another subscriber, which will not follow the move");
+        let fix = "plan where that subscriber reads from after the switch";
+        all.push(Refusal::warning("foreign-slot", problem, fix));
+    }
+    Ok(all)
+}
+
+async fn target_is_empty(target: &Session) -> Result<Vec<Refusal>> {
+    let rows = target.query(include_str!("../pg/sql/foreign_objects.sql"), &[]).await?;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names: Vec<String> = rows.iter().take(5).map(|row| row.get(0)).collect();
+    let more = if rows.len() > 5 { format!(" and {} more", rows.len() - 5) } else { String::new() };
+    let problem = format!("the target is not empty: it has {}{more}", names.join(", "));
+    let fix = "drop them, or create an empty database and name that";
+    Ok(vec![Refusal::new("target-not-empty", problem, fix)])
+}
+
+/// Each server dials the other, in a transaction that is rolled back.
+async fn peers(sides: &Sides<'_>) -> Vec<Refusal> {
+    let mut all = Vec::new();
+    let dials = [
+        ("source", sides.source, "--target-for-source", sides.target_for_source),
+        ("target", sides.target, "--source-for-target", sides.source_for_target),
+    ];
+    for (side, session, option, peer) in dials {
+        if let Err(error) = replication::dial(session, peer).await {
+            let problem = format!("the {side}'s server cannot reach {peer}: {error:#}");
+            let fix = format!("name an address that it can reach: {option} URL; check pg_hba.conf");
+            all.push(Refusal::new("peer", problem, fix));
+        }
+    }
+    all
+}
+
+/// The application's role logs in on the target's server, so that the flip meets no surprise.
+async fn client_login(sides: &Sides<'_>) -> Vec<Refusal> {
+    let Some(client) = sides.client else { return Vec::new() };
+    // The maintenance database, because the target itself may be fenced already.
+    let there = client.at_server_of(sides.target_for_source).with_database("postgres");
+    match there.connect_as_client("xtask plan").await {
+        Ok(_) => Vec::new(),
+        Err(error) => {
+            let problem = format!("the application cannot log in on the target: {error:#}");
+            let fix = format!(
+                "on the target: ALTER ROLE {} LOGIN PASSWORD '…', the same as on the source",
+                identifier(&client.user)
+            );
+            vec![Refusal::new("client-login", problem, fix)]
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `reverse`: every write on the target goes back to the source from here on. A marker row that
+//! has made the way proves it; then the direction that is not needed any more is retired.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cutover::drive::{Log, Seen};
+use crate::cutover::engine::Engine;
+use crate::cutover::event::{Event, WayBack};
+use crate::cutover::fence;
+use crate::cutover::steps::evidence;
+use crate::failure::tolerate;
+use crate::pg::replication;
+
+/// How long the first marker may take.
+const FIRST_MARKER_LIMIT: Duration = Duration::from_secs(120);
+
+/// Enables the way back, proves it, and retires the way here. Never the other way round: the
+/// retired direction must not be enabled again.
+///
+/// # Errors
+/// The marker does not arrive, or a server refuses. Service goes on.
+pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
+    let (source, target) = engine.sessions().await?;
+    let name = engine.back();
+    replication::enable(&source, &name).await?;
+    let markers = ["marker_1".to_string()];
+    let id = replication::mark(&target, &markers, "reverse").await?;
+    let names = [name];
+    replication::await_mark(&source, &markers, &names, id, FIRST_MARKER_LIMIT).await?;
+    let armed = log.append(Event::WayBack { way_back: WayBack::Armed });
+    tolerate(armed, "status looks at the servers, not at this record");
+    retire_ahead(engine, log).await?;
+    fence::unguard_tables(&target).await
+}
+
+/// Takes away what brought the rows here.
+async fn retire_ahead(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
+    let (source, target) = engine.sessions().await?;
+    for name in engine.subscriptions(log) {
+        replication::unsubscribe(&target, &name).await?;
+        replication::drop_slot(&source, &name).await?;
+        replication::unpublish(&source, &name).await?;
+    }
+    replication::drop_role(&source, &engine.role(engine.header.direction)).await
+}
+
+/// Done when the way back is enabled and nothing of the way here is left.
+///
+/// # Errors
+/// A server cannot be asked.
+pub async fn look(engine: &mut Engine, log: &dyn Log) -> Result<Seen> {
+    let (source, target) = engine.sessions().await?;
+    let state = replication::subscription(&source, &engine.back()).await?;
+    if state.is_none_or(|state| !state.enabled) {
+        return Ok(Seen::NotDone);
+    }
+    for name in engine.subscriptions(log) {
+        if replication::subscription(&target, &name).await?.is_some() {
+            return Ok(Seen::NotDone);
+        }
+    }
+    Ok(Seen::Done(evidence! { "rollback": "ARMED" }))
+}

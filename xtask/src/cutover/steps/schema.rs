@@ -1,0 +1,147 @@
+//! `schema`: the target is fenced, and gets the source's schema as the snapshot shows it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::cutover::drive::{Log, Seen};
+use crate::cutover::engine::Engine;
+use crate::cutover::event::{Event, Side};
+use crate::cutover::fence;
+use crate::cutover::steps::evidence;
+use crate::failure::Failure;
+use crate::pg::endpoint::Endpoint;
+use crate::process::Invocation;
+
+/// How long `pg_dump` and `pg_restore` may take for a schema without its indexes.
+const SCHEMA_LIMIT: Duration = Duration::from_secs(600);
+
+/// Fences the target, dumps the schema and restores what comes before the rows.
+///
+/// # Errors
+/// The programs are missing or fail; their own message is in the error.
+pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
+    let target = engine.target.session().await?;
+    let spared = engine.spared_on_target().await?;
+    fence::close(&target, &spared).await?;
+    log.append(Event::Changed {
+        side: Side::Target,
+        what: "default_transaction_read_only and CONNECTION LIMIT of the database".into(),
+        former: None,
+        now: Some("on, 0".into()),
+    })?;
+    let snapshot = last_snapshot(log).context("no snapshot to dump under")?;
+    dump(engine, &snapshot).await?;
+    let arguments = ["--section=pre-data", "--single-transaction"];
+    restore(engine, &arguments, SCHEMA_LIMIT).await
+}
+
+/// The snapshot of the newest batch.
+pub fn last_snapshot(log: &dyn Log) -> Option<String> {
+    log.records().iter().rev().find_map(|record| match &record.event {
+        Event::Batch { snapshot, .. } => Some(snapshot.clone()),
+        _ => None,
+    })
+}
+
+/// Where the run's dump of the schema stands.
+pub fn dump_file(engine: &Engine) -> PathBuf {
+    engine.options.folder.join(format!("{}.schema.dump", engine.header.run))
+}
+
+async fn dump(engine: &Engine, snapshot: &str) -> Result<()> {
+    let programs = engine.programs.as_ref().context("pg_dump was not looked for")?;
+    let invocation = Invocation::new(&programs.pg_dump)
+        .arguments(["--format=custom", "--schema-only", "--no-publications", "--no-subscriptions"])
+        .arguments(["--exclude-schema=xtask_cutover", "--no-password"])
+        .argument(format!("--snapshot={snapshot}"))
+        .argument(format!("--file={}", dump_file(engine).display()))
+        .deadline(SCHEMA_LIMIT);
+    with_server(invocation, &engine.source.endpoint).run().await.context("dump the schema")?;
+    Ok(())
+}
+
+/// Runs `pg_restore` of the run's dump into the target.
+///
+/// # Errors
+/// The program fails; its own message is in the error.
+pub async fn restore(engine: &Engine, arguments: &[&str], limit: Duration) -> Result<()> {
+    let programs = engine.programs.as_ref().context("pg_restore was not looked for")?;
+    let file = dump_file(engine);
+    if !file.is_file() {
+        let message = format!("the run's schema dump {} is gone", file.display());
+        return Err(Failure::failed(message)
+            .hint("cargo xtask rollback --yes, then start again")
+            .into());
+    }
+    let invocation = Invocation::new(&programs.pg_restore)
+        .arguments(["--exit-on-error", "--no-password"])
+        .argument(format!("--dbname={}", engine.target.endpoint.database))
+        .arguments(arguments)
+        .argument(&file)
+        .deadline(limit);
+    with_server(invocation, &engine.target.endpoint).run().await.context("restore the schema")?;
+    Ok(())
+}
+
+/// Points a libpq program at a server, secrets by environment.
+pub fn with_server(mut invocation: Invocation, endpoint: &Endpoint) -> Invocation {
+    for (name, value) in endpoint.libpq_environment() {
+        invocation = invocation.variable(name, value);
+    }
+    invocation
+}
+
+/// Done when the target is fenced and has every table of the plan.
+///
+/// # Errors
+/// The target cannot be asked.
+pub async fn look(engine: &mut Engine) -> Result<Seen> {
+    let target = engine.target.session().await?;
+    if !fence::is_closed(&target).await? {
+        return Ok(Seen::NotDone);
+    }
+    let (schemas, names): (Vec<&str>, Vec<&str>) =
+        engine.plan.tables.iter().map(|table| (table.schema.as_str(), table.name.as_str())).unzip();
+    let missing: i64 = target
+        .query_one(
+            "SELECT count(*) FROM unnest($1::text[], $2::text[]) AS wanted (schema_name, table_name)
+             WHERE to_regclass(format('%I.%I', schema_name, table_name)) IS NULL",
+            &[&schemas, &names],
+        )
+        .await?
+        .get(0);
+    if missing > 0 || !dump_file(engine).is_file() {
+        return Ok(Seen::NotDone);
+    }
+    Ok(Seen::Done(evidence! {
+        "tables": engine.plan.tables.len(),
+        "sequences": engine.plan.sequences,
+    }))
+}
+
+/// Removes what was restored and opens the target again. The target was empty before, so all that
+/// is there now, but for extensions, is ours.
+///
+/// # Errors
+/// The target cannot be reached.
+pub async fn undo(engine: &mut Engine) -> Result<()> {
+    let target = engine.target.session().await?;
+    if engine.options.keep_copy {
+        engine.story.note("the copied tables stay on the target, as asked");
+    } else {
+        let rows = target.query(include_str!("../../pg/sql/drop_moved.sql"), &[]).await?;
+        let statements: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        target.batch_execute(&statements.join(";\n")).await.context("drop what was restored")?;
+    }
+    let dump = dump_file(engine);
+    if dump.exists() {
+        std::fs::remove_file(&dump).with_context(|| format!("remove {}", dump.display()))?;
+    }
+    if target.query_one("SELECT to_regclass('xtask_cutover.fence') IS NOT NULL", &[]).await?.get(0)
+    {
+        fence::open(&engine.target.endpoint).await?;
+    }
+    Ok(())
+}

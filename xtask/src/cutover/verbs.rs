@@ -1,0 +1,476 @@
+//! The verbs of a run. Each finds the present run, asks whether it may, and drives it to a goal.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+
+use crate::config;
+use crate::cutover::drive::{Log, drive};
+use crate::cutover::engine::{Engine, Interrupt, Options, Server};
+use crate::cutover::event::{Event, Outcome, Side, Story};
+use crate::cutover::header::{Direction, FORMAT, Header, Identity};
+use crate::cutover::journal::Journal;
+use crate::cutover::lineage::{Lineage, Phase, Run};
+use crate::cutover::next::{Goal, State};
+use crate::cutover::plan::{Plan, hex};
+use crate::cutover::refusals::{self, Refusal, Sides};
+use crate::cutover::step::Step;
+use crate::cutover::steps::certify;
+use crate::failure::{Failure, Kind};
+use crate::pg::endpoint::{Endpoint, Session};
+use crate::pg::state;
+use crate::servers::programs;
+
+/// What a person asked for: two servers and how to go about it.
+#[derive(Clone)]
+pub struct Operation {
+    /// The plain server.
+    pub source: Endpoint,
+    /// The ParadeDB server.
+    pub target: Endpoint,
+    /// What the target's server dials to reach the source.
+    pub source_for_target: Endpoint,
+    /// What the source's server dials to reach the target.
+    pub target_for_source: Endpoint,
+    /// How to go about it.
+    pub options: Options,
+    /// Folders in which `pg_dump` and `pg_restore` are looked for first.
+    pub bindirs: Vec<PathBuf>,
+    /// The run; the newest where it is not named.
+    pub run: Option<String>,
+    /// Whether to end another operator's command.
+    pub take_over: bool,
+    /// The command line, for the journal.
+    pub argv: Vec<String>,
+    /// Where progress is told.
+    pub story: Story,
+    /// Whether somebody asked to stop.
+    pub interrupt: Interrupt,
+}
+
+/// What `plan` found.
+#[derive(Debug, serde::Serialize)]
+pub struct Planned {
+    /// What would be moved.
+    pub plan: Plan,
+    /// Why not, and what to take note of.
+    pub refusals: Vec<Refusal>,
+    /// Who the source is.
+    pub source: Identity,
+    /// Who the target is.
+    pub target: Identity,
+}
+
+impl Planned {
+    /// Whether nothing stands in the way.
+    pub fn is_approved(&self) -> bool {
+        self.refusals.iter().all(|refusal| refusal.is_warning)
+    }
+
+    /// The refusal of the whole plan, where it has one.
+    ///
+    /// # Errors
+    /// Something stands in the way.
+    pub fn approve(&self) -> Result<()> {
+        let against: Vec<&Refusal> =
+            self.refusals.iter().filter(|refusal| !refusal.is_warning).collect();
+        if against.is_empty() {
+            return Ok(());
+        }
+        let reasons: Vec<String> =
+            against.iter().map(|one| format!("\n  - {}: {}", one.problem, one.fix)).collect();
+        Err(Failure::refused(format!(
+            "the plan is refused for {} reasons:{}",
+            against.len(),
+            reasons.concat()
+        ))
+        .hint("mend them and run `cargo xtask cutover plan` again; nothing was changed")
+        .into())
+    }
+}
+
+impl Operation {
+    /// The endpoints of a direction's source and target, each with what its peer dials.
+    fn sides(&self, direction: Direction) -> [(Endpoint, Endpoint); 2] {
+        let plain = (self.source.clone(), self.source_for_target.clone());
+        let paradedb = (self.target.clone(), self.target_for_source.clone());
+        match direction {
+            Direction::Forward => [plain, paradedb],
+            Direction::Backward => [paradedb, plain],
+        }
+    }
+
+    fn lineage(&self) -> Result<Option<Lineage>> {
+        Lineage::read(&self.options.folder, self.run.as_deref())
+    }
+
+    fn existing(&self) -> Result<Lineage> {
+        let lineage = self.lineage()?.filter(|lineage| lineage.phase() != Phase::Absent);
+        lineage.ok_or_else(|| {
+            let folder = self.options.folder.display();
+            Failure::refused(format!("there is no run in {folder}"))
+                .hint("begin one: cargo xtask cutover start --source … --target …")
+                .into()
+        })
+    }
+}
+
+/// Surveys both sides; touches nothing.
+///
+/// # Errors
+/// A side cannot be reached or read. Refusals are no error here.
+pub async fn plan(operation: &Operation) -> Result<Planned> {
+    let source = operation.source.connect("plan").await?;
+    let target = operation.target.connect("plan").await?;
+    survey(operation, Direction::Forward, &source, &target, true).await
+}
+
+async fn survey(
+    operation: &Operation,
+    direction: Direction,
+    source: &Session,
+    target: &Session,
+    copies: bool,
+) -> Result<Planned> {
+    let client = match &operation.options.route {
+        Some(route) => Some(route.read()?),
+        None => None,
+    };
+    let [(_, source_peer), (_, target_peer)] = operation.sides(direction);
+    let sides = Sides {
+        source,
+        target,
+        source_for_target: &source_peer,
+        target_for_source: &target_peer,
+        client: client.as_ref(),
+        copies,
+    };
+    Ok(Planned {
+        refusals: refusals::find(&sides).await?,
+        plan: Plan::survey(source, target).await?,
+        source: state::identity(source).await?,
+        target: state::identity(target).await?,
+    })
+}
+
+/// Copies everything and lets the target follow; goes on where an earlier `start` ended.
+///
+/// # Errors
+/// A refused plan, a run that is past this, or a failure; what was made is then removed again.
+pub async fn start(operation: &Operation) -> Result<Outcome> {
+    if let Some(lineage) = operation.lineage()? {
+        let latest = lineage.latest();
+        match lineage.phase() {
+            Phase::Absent | Phase::Finished => {}
+            Phase::Copying => return resume(operation, latest, Goal::Follow).await,
+            Phase::Following if latest.header.parent.is_none() => return Ok(Outcome::Following),
+            phase => return Err(not_now("start", phase, &latest.header.run)),
+        }
+    }
+    let planned = plan(operation).await?;
+    for warning in planned.refusals.iter().filter(|refusal| refusal.is_warning) {
+        operation.story.warning(format!("{}; {}", warning.problem, warning.fix));
+    }
+    planned.approve()?;
+    let journal = create(operation, Direction::Forward, None, planned)?;
+    run(operation, journal, Goal::Follow).await
+}
+
+/// Lets ParadeDB serve.
+///
+/// # Errors
+/// The run is not ready, or the switch failed; the error says which side serves.
+pub async fn switch(operation: &Operation) -> Result<Outcome> {
+    turn(operation, Direction::Forward).await
+}
+
+/// What `rollback` will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rollback {
+    /// Nothing was switched: everything that the run made is removed.
+    Remove,
+    /// The plain server serves again, with every write since.
+    TurnBack,
+    /// The plain server serves already.
+    Nothing,
+}
+
+/// Says what `rollback` would do now.
+///
+/// # Errors
+/// There is no run, or its journal is damaged.
+pub fn preview_rollback(operation: &Operation) -> Result<Rollback> {
+    let lineage = operation.existing()?;
+    if lineage.phase() == Phase::Finished {
+        return Err(not_now("rollback", Phase::Finished, &lineage.latest().header.run));
+    }
+    let is_root = lineage.latest().header.parent.is_none();
+    Ok(match (lineage.served_by(), is_root) {
+        (Direction::Forward, _) => Rollback::TurnBack,
+        (Direction::Backward, true) => Rollback::Remove,
+        (Direction::Backward, false) => Rollback::Nothing,
+    })
+}
+
+/// Lets the plain server serve again.
+///
+/// # Errors
+/// There is no run, it is finished, or the way back failed; the error says which side serves.
+pub async fn rollback(operation: &Operation) -> Result<Outcome> {
+    match preview_rollback(operation)? {
+        Rollback::Remove => {
+            let lineage = operation.existing()?;
+            resume(operation, lineage.latest(), Goal::Remove).await
+        }
+        Rollback::TurnBack => turn(operation, Direction::Backward).await,
+        Rollback::Nothing => turn(operation, Direction::Backward).await,
+    }
+}
+
+/// Drives the service one way: by the present run, or by a child of it.
+async fn turn(operation: &Operation, direction: Direction) -> Result<Outcome> {
+    let lineage = operation.existing()?;
+    let latest = lineage.latest();
+    let verb = if direction == Direction::Forward { "switch" } else { "rollback" };
+    match (latest.phase(), latest.header.direction == direction) {
+        (Phase::Copying | Phase::Finished, _) => {
+            Err(not_now(verb, latest.phase(), &latest.header.run))
+        }
+        (Phase::Switched, true) => Ok(Outcome::Switched),
+        // The present run goes this way: begin, go on, or finish what is open after the decision.
+        (_, true) => resume(operation, latest, Goal::Switch).await,
+        (Phase::Switched, false) => turn_by_child(operation, latest, direction).await,
+        (Phase::Releasing, false) => {
+            // The way back is not proven yet: first the present run completes.
+            match resume(operation, latest, Goal::Switch).await? {
+                Outcome::Switched | Outcome::Differs => {}
+                outcome => return Ok(outcome),
+            }
+            let again = operation.existing()?;
+            turn_by_child(operation, again.latest(), direction).await
+        }
+        // An attempt the other way never came to a decision: clear it away.
+        (_, false) => resume(operation, latest, Goal::Remove).await,
+    }
+}
+
+async fn turn_by_child(
+    operation: &Operation,
+    parent: &Run,
+    direction: Direction,
+) -> Result<Outcome> {
+    let [(source, _), (target, _)] = operation.sides(direction);
+    let source = source.connect("plan").await?;
+    let target = target.connect("plan").await?;
+    let mut planned = survey(operation, direction, &source, &target, false).await?;
+    planned.approve()?;
+    // What only the serving side has, such as the search tables, stays behind.
+    let moved = parent.plan()?;
+    planned.plan.published.retain(|table| moved.published.contains(table));
+    planned.plan.tables.retain(|table| {
+        moved.tables.iter().any(|one| one.schema == table.schema && one.name == table.name)
+    });
+    let journal = create(operation, direction, Some(&parent.header), planned)?;
+    run(operation, journal, Goal::Switch).await
+}
+
+/// Gives up the way back for good.
+///
+/// # Errors
+/// There is no switched run, its certificate does not pass and the differences were not accepted,
+/// or the name of the database was not given.
+pub async fn finish(
+    operation: &Operation,
+    confirmed: Option<&str>,
+    accepted: Option<&str>,
+) -> Result<Outcome> {
+    let lineage = operation.existing()?;
+    let latest = lineage.latest();
+    if lineage.phase() == Phase::Finished {
+        return Ok(Outcome::Finished);
+    }
+    if lineage.phase() != Phase::Switched {
+        return Err(not_now("finish", lineage.phase(), &latest.header.run));
+    }
+    let journal =
+        Journal::open(&operation.options.folder, &latest.header.run, operation.story.clone())?;
+    let certificate = certify::last_certificate(&journal)
+        .context("the run has no certificate; run `cargo xtask cutover switch` to certify it")?;
+    let digest = certificate.digest_of_differences();
+    if !certificate.passes() && accepted != Some(digest.as_str()) {
+        let message = format!("the certificate has {} differences", certificate.difference_count());
+        return Err(Failure::refused(message)
+            .hint(format!("roll back, or accept them: --accept-differences {digest}"))
+            .into());
+    }
+    let database = &latest.header.target.database;
+    if confirmed != Some(database.as_str()) {
+        return Err(Failure::refused("finish gives up the way back for good")
+            .hint(format!("confirm with the database's name: --confirm {database}"))
+            .into());
+    }
+    run(operation, journal, Goal::Finish).await
+}
+
+fn not_now(verb: &str, phase: Phase, run: &str) -> anyhow::Error {
+    let (state, next) = match phase {
+        Phase::Absent => ("does not exist", "cutover start"),
+        Phase::Copying => ("is not following yet", "cutover start"),
+        Phase::Following => ("follows; the source serves", "cutover switch"),
+        Phase::Switching => ("is in the middle of a switch", "cutover switch"),
+        Phase::Releasing => ("is decided and not complete", "cutover switch"),
+        Phase::Switched => ("has switched", "cutover finish, or rollback"),
+        Phase::Finished => ("is finished", "cutover start, for a new run"),
+    };
+    Failure::refused(format!("`{verb}` does not fit: run {run} {state}"))
+        .hint(format!("cargo xtask {next}"))
+        .into()
+}
+
+fn create(
+    operation: &Operation,
+    direction: Direction,
+    parent: Option<&Header>,
+    planned: Planned,
+) -> Result<Journal> {
+    let run = new_run_name();
+    let [(source, _), (target, _)] = operation.sides(direction);
+    let header = Header {
+        format: FORMAT,
+        root: parent.map_or(run.clone(), |parent| parent.root.clone()),
+        parent: parent.map(|parent| parent.run.clone()),
+        run,
+        direction,
+        plan_digest: planned.plan.digest()?,
+        source: planned.source,
+        target: planned.target,
+        source_endpoint: source.to_string(),
+        target_endpoint: target.to_string(),
+        argv: operation.argv.clone(),
+    };
+    let mut journal = Journal::create(&operation.options.folder, header, operation.story.clone())?;
+    journal.append(Event::Planned { plan: serde_json::to_value(&planned.plan)? })?;
+    Ok(journal)
+}
+
+/// A name that sorts by time and is short enough for what is named after it.
+fn new_run_name() -> String {
+    let time = Timestamp::now().strftime("%Y%m%dT%H%M%S%3f");
+    format!("{time}-{}", hex(&rand::random::<[u8; 3]>()))
+}
+
+async fn resume(operation: &Operation, run_to_resume: &Run, goal: Goal) -> Result<Outcome> {
+    let name = &run_to_resume.header.run;
+    let journal = Journal::open(&operation.options.folder, name, operation.story.clone())?;
+    run(operation, journal, goal).await
+}
+
+/// The steps that a run has: a child inherits the copy.
+pub fn course(header: &Header) -> Vec<Step> {
+    let has = |step: &Step| header.parent.is_none() || *step == Step::Arm || *step >= Step::Gate;
+    Step::ALL.into_iter().filter(has).collect()
+}
+
+/// Takes the run over, drives it to its goal, and turns a bad end into an error.
+async fn run(operation: &Operation, mut journal: Journal, goal: Goal) -> Result<Outcome> {
+    let mut engine = open(operation, &journal).await?;
+    let mut mirrors = Vec::new();
+    for server in [&engine.source, &engine.target] {
+        let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
+        mirrors.push(tokio::spawn(state::mirror(server.endpoint.clone(), lines)));
+        journal.mirror_to(sender);
+    }
+    journal.append(Event::Verb {
+        verb: goal.verb().into(),
+        epoch: engine.epoch,
+        argv: operation.argv.clone(),
+        operator: format!("{}@{}:{}", config::operator(), config::host(), std::process::id()),
+    })?;
+    let outcome = drive(&course(&engine.header), &mut journal, &mut engine).await;
+    journal.end_mirror();
+    for mirror in mirrors {
+        state::finish_mirror(mirror).await;
+    }
+    judge(goal, outcome, &journal)
+}
+
+async fn open(operation: &Operation, journal: &Journal) -> Result<Engine> {
+    let header = journal.header().clone();
+    let plan = Run { header: header.clone(), records: journal.records().to_vec() }.plan()?;
+    let [(source, source_peer), (target, target_peer)] = operation.sides(header.direction);
+    let mut source = Server::new(Side::Source, source, source_peer, header.source.clone());
+    let mut target = Server::new(Side::Target, target, target_peer, header.target.clone());
+    for server in [&mut source, &mut target] {
+        if operation.take_over {
+            server.end_lock_holder().await?;
+        }
+        server.lock().await?;
+    }
+    let session = source.session().await?;
+    let major = plan.source_version.max(plan.target_version) / 10_000;
+    let needs_programs =
+        !State::of(journal.records()).is_done(Step::Follow) && header.parent.is_none();
+    let programs = match needs_programs {
+        true => Some(programs::find_programs(major, &operation.bindirs, &operation.story).await?),
+        false => None,
+    };
+    state::install(&session).await?;
+    let operator = format!("{}@{}", config::operator(), config::host());
+    let epoch = state::own_run(&session, &header, &operator).await?;
+    Ok(Engine {
+        header,
+        plan,
+        epoch,
+        source,
+        target,
+        options: operation.options.clone(),
+        programs,
+        story: operation.story.clone(),
+        interrupt: operation.interrupt.clone(),
+        attempt: Default::default(),
+    })
+}
+
+/// An outcome that is not what was wanted is an error with the right kind, which names the step.
+fn judge(goal: Goal, outcome: Outcome, journal: &Journal) -> Result<Outcome> {
+    let state = State::of(journal.records());
+    let why = state.failure().map_or(String::new(), |(step, error)| format!(": {step}: {error}"));
+    let run = &journal.header().run;
+    let failure = |kind: Kind, message: String, hint: &str| {
+        Err(Failure { kind, message, hint: Some(hint.into()) }.into())
+    };
+    match outcome {
+        Outcome::Removed if goal != Goal::Remove => failure(
+            Kind::Failed,
+            format!("run {run} failed and was removed; the source serves{why}"),
+            "mend the cause, then start again",
+        ),
+        Outcome::Unwound if goal == Goal::Follow => failure(
+            Kind::Failed,
+            format!("run {run} did not pass its proof; the source serves{why}"),
+            "cargo xtask cutover status; then start again, or rollback --yes",
+        ),
+        Outcome::Unwound if goal != Goal::Remove => failure(
+            Kind::Failed,
+            format!("the attempt was unwound; the side that served goes on serving{why}"),
+            "mend the cause, then run the same command again",
+        ),
+        Outcome::Halted => failure(
+            Kind::Undecided,
+            format!("run {run} halted: who serves is unknown{why}"),
+            "cargo xtask cutover status; when both servers answer, run the same command again",
+        ),
+        Outcome::Degraded => failure(
+            Kind::Undecided,
+            format!("the switch is decided, and a later step failed{why}"),
+            "run the same command again; cargo xtask cutover status shows what is open",
+        ),
+        Outcome::Differs => failure(
+            Kind::Undecided,
+            format!("run {run} has switched, and its certificate found differences"),
+            "cargo xtask cutover status shows them; then rollback, or finish --accept-differences",
+        ),
+        outcome => Ok(outcome),
+    }
+}

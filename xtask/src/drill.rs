@@ -1,0 +1,285 @@
+//! The rehearsal: two servers, a live load and an oracle around the very verbs of the night.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::cutover::event::{Event, Story};
+use crate::cutover::lineage::Lineage;
+use crate::cutover::step::Step;
+use crate::cutover::verbs::{self, Operation};
+use crate::failure::Failure;
+use crate::ledger::{self, Verdict};
+use crate::pg::endpoint::{Endpoint, Session, identifier};
+use crate::route::file;
+use crate::workload::{self, Load, Workload};
+
+/// The database that a drill makes on its own servers.
+pub const DATABASE: &str = "trading";
+/// How long writers may take to be served after a switch.
+const TRAFFIC_LIMIT: Duration = Duration::from_secs(30);
+/// How many seconds of traffic each side gets between two switches.
+const TRAFFIC_SECONDS: f64 = 3.0;
+/// Extension that only ParadeDB has.
+const SEARCH_EXTENSION: &str = "pg_search";
+
+/// How to rehearse.
+#[derive(Debug, Clone)]
+pub struct Rehearsal {
+    /// How much data: 1 is about 200 MB.
+    pub scale: f64,
+    /// Makes data and load repeatable.
+    pub seed: u64,
+    /// Transactions per second; none for no limit.
+    pub rate: f64,
+    /// Sessions that write.
+    pub writers: u16,
+    /// How often to switch and roll back before the last switch.
+    pub cycles: u32,
+    /// The endpoint file that writers read.
+    pub endpoint_file: PathBuf,
+}
+
+/// One switch or rollback.
+#[derive(Debug, Serialize)]
+pub struct Turn {
+    /// `switch` or `rollback`.
+    pub verb: String,
+    /// From the fence to the first client let in, as the tool saw it, in milliseconds.
+    pub database_ms: f64,
+    /// From the last acknowledged write on one side to the first on the other, in milliseconds.
+    pub pause_ms: Option<f64>,
+    /// The longest time without an acknowledged write of any one writer, in milliseconds.
+    pub longest_ms: Option<f64>,
+    /// Transactions that were refused in the pause; writers tried them again.
+    pub refused: Option<u64>,
+    /// Transactions of which a writer does not know.
+    pub unknown: Option<u64>,
+    /// Time of the certificate, after clients were let go, in milliseconds.
+    pub certify_ms: f64,
+    /// Milliseconds by step.
+    pub steps: Vec<(String, f64)>,
+}
+
+/// What a drill found.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Whether BM25 was there.
+    pub engine: &'static str,
+    /// Rows copied.
+    pub rows: u64,
+    /// Bytes of the COPY streams.
+    pub bytes: u64,
+    /// Time of the copy, in milliseconds.
+    pub copy_ms: f64,
+    /// Time of the indexes, in milliseconds.
+    pub index_ms: f64,
+    /// Time of the live proof, in milliseconds.
+    pub prove_ms: f64,
+    /// Every switch and rollback.
+    pub turns: Vec<Turn>,
+    /// What the oracle says.
+    pub verdict: Verdict,
+    /// Time of the whole, in seconds.
+    pub seconds: f64,
+}
+
+/// Makes the sample on the source, and what an operator makes on the target: database and roles.
+///
+/// # Errors
+/// A server refuses; databases of that name exist.
+pub async fn prepare(
+    source: &Endpoint,
+    target: &Endpoint,
+    rehearsal: &Rehearsal,
+    story: &Story,
+) -> Result<()> {
+    let password = crate::cutover::engine::random_password();
+    for endpoint in [source, target] {
+        create_database(endpoint).await?;
+    }
+    let session = source.connect("drill").await?;
+    workload::install(&session, &password).await?;
+    workload::create_roles(&target.connect("drill").await?, &password).await?;
+    let begun = Instant::now();
+    workload::fill(source, rehearsal.scale, rehearsal.seed, story).await?;
+    let size: i64 =
+        session.query_one("SELECT pg_database_size(current_database())", &[]).await?.get(0);
+    story.note(format!(
+        "sample of {} MB filled in {:.1} s",
+        size >> 20,
+        begun.elapsed().as_secs_f64()
+    ));
+    let client = source.with_user(workload::APPLICATION, &password);
+    file::write(&rehearsal.endpoint_file, &client)
+}
+
+async fn create_database(endpoint: &Endpoint) -> Result<()> {
+    let maintenance = endpoint.with_database("postgres").connect("drill").await?;
+    let name = identifier(&endpoint.database);
+    maintenance
+        .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0"))
+        .await
+        .with_context(|| format!("create {endpoint}"))
+}
+
+/// Whether the target has BM25.
+///
+/// # Errors
+/// The target cannot be asked.
+pub async fn engine(target: &Endpoint) -> Result<&'static str> {
+    let session = target.with_database("postgres").connect("drill").await?;
+    let sql = "SELECT FROM pg_available_extensions WHERE name = $1";
+    let is_there = session.query_opt(sql, &[&SEARCH_EXTENSION]).await?.is_some();
+    Ok(if is_there { "paradedb" } else { "postgres" })
+}
+
+/// Rehearses: start, switch, traffic, rollback, traffic, switch, finish; then the oracle.
+///
+/// # Errors
+/// A verb fails, or the oracle found a fault.
+pub async fn rehearse(operation: &Operation, rehearsal: &Rehearsal) -> Result<Report> {
+    let begun = Instant::now();
+    let engine = engine(&operation.target).await?;
+    prepare(&operation.source, &operation.target, rehearsal, &operation.story).await?;
+    let load = Workload::start(Load {
+        rate: (rehearsal.rate > 0.0).then_some(rehearsal.rate),
+        writers: rehearsal.writers,
+        seed: rehearsal.seed,
+        endpoint_file: rehearsal.endpoint_file.clone(),
+        application_name: "trading".into(),
+    })?;
+    let identities =
+        [server_identity(&operation.source).await?, server_identity(&operation.target).await?];
+    let phases = turn_all(operation, rehearsal, &load, identities).await?;
+    let history = load.stop().await?;
+    operation.story.note("asking the oracle");
+    let verdict = ledger::check(&history, &operation.target, &phases).await?;
+    let database = operation.target.database.clone();
+    verbs::finish(operation, Some(&database), None).await.context("finish")?;
+    let mut report = report(operation, engine, verdict)?;
+    report.seconds = begun.elapsed().as_secs_f64();
+    if report.verdict.is_clean() {
+        return Ok(report);
+    }
+    let findings = report.verdict.lines().join("\n  ");
+    Err(Failure::undecided(format!("the oracle found faults:\n  {findings}")).into())
+}
+
+async fn server_identity(endpoint: &Endpoint) -> Result<i64> {
+    let session: Session = endpoint.connect("drill").await?;
+    workload::server_identity(&session).await
+}
+
+/// Every turn, with traffic in between. Returns who served, in order.
+async fn turn_all(
+    operation: &Operation,
+    rehearsal: &Rehearsal,
+    load: &Workload,
+    [plain, paradedb]: [i64; 2],
+) -> Result<Vec<i64>> {
+    let story = &operation.story;
+    traffic(load, plain, rehearsal).await?;
+    story.note("— start: everything is copied while clients write");
+    verbs::start(operation).await.context("start")?;
+    let mut phases = vec![plain];
+    for _ in 0..rehearsal.cycles {
+        story.note("— switch: plain PostgreSQL → ParadeDB");
+        verbs::switch(operation).await.context("switch")?;
+        traffic(load, paradedb, rehearsal).await?;
+        story.note("— rollback: ParadeDB → plain PostgreSQL, with every write since");
+        verbs::rollback(operation).await.context("rollback")?;
+        traffic(load, plain, rehearsal).await?;
+        phases.extend([paradedb, plain]);
+    }
+    story.note("— switch once more, without a copy");
+    verbs::switch(operation).await.context("switch")?;
+    traffic(load, paradedb, rehearsal).await?;
+    phases.push(paradedb);
+    Ok(phases)
+}
+
+/// Waits for acknowledged writes on one side.
+async fn traffic(load: &Workload, server: i64, rehearsal: &Rehearsal) -> Result<()> {
+    let rate = if rehearsal.rate > 0.0 { rehearsal.rate } else { 100.0 };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+    let writes = (rate * TRAFFIC_SECONDS).max(1.0) as u64;
+    load.wait_for(Some(server), writes, TRAFFIC_LIMIT).await
+}
+
+/// Puts together what the journals and the oracle know.
+fn report(operation: &Operation, engine: &'static str, verdict: Verdict) -> Result<Report> {
+    let lineage = Lineage::read(&operation.options.folder, None)?.context("read the journals")?;
+    let first = &lineage.runs[0];
+    let fact = |step: Step, name: &str| {
+        let value = evidence(&first.records, step)?.get(name)?.as_u64();
+        value
+    };
+    let mut turns = Vec::new();
+    for (number, run) in lineage.runs.iter().enumerate() {
+        let verb =
+            if run.header.parent.is_none() || number % 2 == 0 { "switch" } else { "rollback" };
+        let steps: Vec<(String, f64)> = Step::ALL
+            .into_iter()
+            .filter(|step| (Step::Fence..=Step::Release).contains(step))
+            .map(|step| (step.name().to_string(), milliseconds(&run.records, step)))
+            .collect();
+        let seen = verdict.serving.switches.get(number);
+        turns.push(Turn {
+            verb: verb.into(),
+            database_ms: span(&run.records, Step::Fence, Step::Release),
+            pause_ms: seen.map(|seen| seen.pause_ms),
+            longest_ms: seen.map(|seen| seen.longest_ms),
+            refused: seen.map(|seen| seen.refused),
+            unknown: seen.map(|seen| seen.unknown),
+            certify_ms: milliseconds(&run.records, Step::Certify),
+            steps,
+        });
+    }
+    Ok(Report {
+        engine,
+        rows: fact(Step::Copy, "rows").unwrap_or(0),
+        bytes: fact(Step::Copy, "bytes").unwrap_or(0),
+        copy_ms: milliseconds(&first.records, Step::Copy),
+        index_ms: milliseconds(&first.records, Step::Index),
+        prove_ms: milliseconds(&first.records, Step::Prove),
+        turns,
+        verdict,
+        seconds: 0.0,
+    })
+}
+
+type Records = [crate::cutover::event::Record];
+
+fn evidence(records: &Records, wanted: Step) -> Option<&crate::cutover::event::Evidence> {
+    records.iter().rev().find_map(|record| match &record.event {
+        Event::StepDone { step, evidence, .. } if *step == wanted => Some(evidence),
+        _ => None,
+    })
+}
+
+fn milliseconds(records: &Records, wanted: Step) -> f64 {
+    let last = records.iter().rev().find_map(|record| match &record.event {
+        Event::StepDone { step, milliseconds, .. } if *step == wanted => Some(*milliseconds),
+        _ => None,
+    });
+    last.unwrap_or(0.0)
+}
+
+/// From the last start of one step to the end of another, in milliseconds.
+fn span(records: &Records, first: Step, last: Step) -> f64 {
+    let begun = records.iter().rev().find_map(|record| match record.event {
+        Event::StepStarted { step } if step == first => Some(record.at),
+        _ => None,
+    });
+    let ended = records.iter().rev().find_map(|record| match record.event {
+        Event::StepDone { step, .. } if step == last => Some(record.at),
+        _ => None,
+    });
+    match (begun, ended) {
+        (Some(begun), Some(ended)) => ended.duration_since(begun).as_secs_f64() * 1000.0,
+        _ => 0.0,
+    }
+}

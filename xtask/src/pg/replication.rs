@@ -1,0 +1,653 @@
+//! PostgreSQL's own logical replication, as this tool uses it: slots with an exported snapshot,
+//! publications with explicit lists, subscriptions on a slot that exists, barriers.
+
+use std::io;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::error::SqlState;
+
+use crate::failure::Failure;
+use crate::pg::endpoint::{Endpoint, Session, identifier, literal, qualified};
+
+/// How long making a slot may wait for transactions that were open before it.
+pub const SLOT_LIMIT: Duration = Duration::from_secs(60);
+/// How often a barrier looks whether its row has arrived.
+const BARRIER_POLL: Duration = Duration::from_millis(1);
+/// How long a worker may take to leave a disabled subscription.
+const WORKER_LIMIT: Duration = Duration::from_secs(10);
+/// How long a walsender may take to leave the slot of a dropped subscription.
+const SLOT_RELEASE_LIMIT: Duration = Duration::from_secs(10);
+
+/// A socket that asks for a replication session: tokio-postgres cannot, so the first message gets
+/// `replication=database` appended and its length mended. (PostgreSQL documentation, 54.7 Message
+/// Formats, StartupMessage.)
+pub struct ReplicationSocket<S> {
+    socket: S,
+    pending: Vec<u8>,
+    begun: bool,
+}
+
+impl<S> ReplicationSocket<S> {
+    /// Wraps a connected socket on which nothing was sent yet.
+    pub fn new(socket: S) -> ReplicationSocket<S> {
+        ReplicationSocket { socket, pending: Vec::new(), begun: false }
+    }
+}
+
+/// The startup message with one more parameter.
+fn with_replication(startup: &[u8]) -> Vec<u8> {
+    let body = &startup[4..startup.len().saturating_sub(1)];
+    let mut message = Vec::with_capacity(startup.len() + 21);
+    let length = 4 + body.len() + b"replication\0database\0".len() + 1;
+    message.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    message.extend_from_slice(body);
+    message.extend_from_slice(b"replication\0database\0\0");
+    message
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ReplicationSocket<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ReplicationSocket<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.begun {
+            return match self.as_mut().poll_pending(context) {
+                Poll::Ready(Ok(())) => Pin::new(&mut self.socket).poll_write(context, bytes),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+        self.begun = true;
+        self.pending = with_replication(bytes);
+        match self.as_mut().poll_pending(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(bytes.len())),
+        }
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.as_mut().poll_pending(context) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.socket).poll_flush(context),
+            other => other,
+        }
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> ReplicationSocket<S> {
+    /// Sends what is left of the mended message.
+    fn poll_pending(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.pending.is_empty() {
+            let this = &mut *self;
+            match Pin::new(&mut this.socket).poll_write(context, &this.pending) {
+                Poll::Ready(Ok(written)) => {
+                    this.pending.drain(..written);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A new slot and the snapshot that matches it. The snapshot lives as long as this value.
+pub struct SlotWithSnapshot {
+    /// Keeps the snapshot alive; it must stay idle.
+    _session: Session,
+    /// For `SET TRANSACTION SNAPSHOT`.
+    pub snapshot: String,
+    /// Where changes begin that the snapshot does not show.
+    pub consistent_point: String,
+}
+
+/// Makes a logical slot and exports its snapshot.
+///
+/// # Errors
+/// The slot exists, no slot is free, or a transaction that was open before stays open longer than
+/// [`SLOT_LIMIT`]; the message names it.
+pub async fn create_slot(endpoint: &Endpoint, name: &str) -> Result<SlotWithSnapshot> {
+    let session = endpoint.connect_for_replication("slot").await?;
+    let statement =
+        format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput EXPORT_SNAPSHOT", identifier(name));
+    let answer = tokio::time::timeout(SLOT_LIMIT, session.simple_query(&statement)).await;
+    let messages = match answer {
+        Ok(messages) => messages.with_context(|| format!("create slot {name}"))?,
+        Err(_) => {
+            let blocker = oldest_writer(endpoint).await.unwrap_or_default();
+            return Err(Failure::failed(format!(
+                "slot {name} waited longer than {SLOT_LIMIT:?} for open transactions{blocker}"
+            ))
+            .hint("end that transaction, then try again")
+            .into());
+        }
+    };
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    let column = |name: &str| row.and_then(|row| row.get(name)).map(str::to_string);
+    match (column("snapshot_name"), column("consistent_point")) {
+        (Some(snapshot), Some(consistent_point)) => {
+            Ok(SlotWithSnapshot { _session: session, snapshot, consistent_point })
+        }
+        _ => bail!("the server exported no snapshot with slot {name}"),
+    }
+}
+
+async fn oldest_writer(endpoint: &Endpoint) -> Result<String> {
+    let session = endpoint.connect("look").await?;
+    let row = session
+        .query_opt(
+            "SELECT pid, coalesce(usename::text, '?'),
+                    extract(epoch FROM clock_timestamp() - xact_start)::bigint
+             FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+             ORDER BY xact_start LIMIT 1",
+            &[],
+        )
+        .await?;
+    Ok(row.map_or(String::new(), |row| {
+        let (pid, user, age): (i32, String, i64) = (row.get(0), row.get(1), row.get(2));
+        format!("; the oldest is backend {pid} of role {user}, {age} s old")
+    }))
+}
+
+/// Makes a logical slot that nothing reads yet, without a snapshot.
+///
+/// # Errors
+/// As [`create_slot`].
+pub async fn create_idle_slot(session: &Session, name: &str) -> Result<()> {
+    let limit = SLOT_LIMIT.as_millis();
+    session.batch_execute(&format!("SET statement_timeout = {limit}")).await?;
+    let made = session
+        .query("SELECT FROM pg_create_logical_replication_slot($1, 'pgoutput')", &[&name])
+        .await
+        .with_context(|| format!("create slot {name}; it waits for open transactions"));
+    session.batch_execute("SET statement_timeout = 0").await?;
+    made.map(|_| ())
+}
+
+/// Drops a slot where it exists, waiting for a walsender that is about to leave it.
+///
+/// # Errors
+/// The slot stays in use.
+pub async fn drop_slot(session: &Session, name: &str) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let dropped = session
+            .query_opt(
+                "SELECT pg_drop_replication_slot(slot_name)
+                 FROM pg_replication_slots WHERE slot_name = $1",
+                &[&name],
+            )
+            .await;
+        match dropped {
+            Ok(_) => return Ok(()),
+            Err(error)
+                if error.code() == Some(&SqlState::OBJECT_IN_USE)
+                    && begun.elapsed() < SLOT_RELEASE_LIMIT =>
+            {
+                end_walsender(session, name).await?;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => return Err(error).with_context(|| format!("drop slot {name}")),
+        }
+    }
+}
+
+/// Ends the walsender that reads a slot of ours.
+async fn end_walsender(session: &Session, slot: &str) -> Result<()> {
+    session
+        .query(
+            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
+             WHERE slot_name = $1 AND active_pid IS NOT NULL",
+            &[&slot],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Whether a slot exists and can still be read from.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn slot_is_usable(session: &Session, name: &str) -> Result<bool> {
+    let row = session
+        .query_opt(
+            "SELECT coalesce(wal_status, 'reserved') <> 'lost'
+             FROM pg_replication_slots WHERE slot_name = $1 AND database = current_database()",
+            &[&name],
+        )
+        .await?;
+    Ok(row.is_some_and(|row| row.get(0)))
+}
+
+/// Makes a publication of exactly these tables, anew where one of that name exists.
+///
+/// # Errors
+/// A table is gone, or the role may not publish it.
+pub async fn publish(session: &Session, name: &str, tables: &[(String, String)]) -> Result<()> {
+    let list: Vec<String> = tables.iter().map(|(schema, table)| qualified(schema, table)).collect();
+    let name = identifier(name);
+    session
+        .batch_execute(&format!(
+            "BEGIN; DROP PUBLICATION IF EXISTS {name};
+             CREATE PUBLICATION {name} FOR TABLE {}
+                 WITH (publish_via_partition_root = true); COMMIT",
+            list.join(", ")
+        ))
+        .await
+        .with_context(|| format!("create publication {name}"))
+}
+
+/// Takes a table out of a publication. Its later changes are decoded for that publication only
+/// where a subscriber still knows the table.
+///
+/// # Errors
+/// The publication is gone.
+pub async fn leave(session: &Session, name: &str, table: &(String, String)) -> Result<()> {
+    let statement = format!(
+        "ALTER PUBLICATION {} DROP TABLE {}",
+        identifier(name),
+        qualified(&table.0, &table.1)
+    );
+    match session.batch_execute(&statement).await {
+        Ok(()) => Ok(()),
+        // It has left already: the run was interrupted between this and the next batch.
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("take a table out of {name}")),
+    }
+}
+
+/// Drops a publication where it exists.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn unpublish(session: &Session, name: &str) -> Result<()> {
+    session
+        .batch_execute(&format!("DROP PUBLICATION IF EXISTS {}", identifier(name)))
+        .await
+        .with_context(|| format!("drop publication {name}"))
+}
+
+/// Whether a publication exists.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn is_published(session: &Session, name: &str) -> Result<bool> {
+    let sql = "SELECT FROM pg_publication WHERE pubname = $1";
+    Ok(session.query_opt(sql, &[&name]).await?.is_some())
+}
+
+/// Makes a role that subscriptions log in as, or gives it a new password. The server sees only
+/// the SCRAM verifier, so that no log and no catalog holds the password.
+///
+/// # Errors
+/// The session's role may not create roles.
+pub async fn replication_role(session: &Session, name: &str, password: &str) -> Result<()> {
+    let verifier = postgres_protocol::password::scram_sha_256(password.as_bytes());
+    let role = identifier(name);
+    let exists = session.query_opt("SELECT FROM pg_roles WHERE rolname = $1", &[&name]).await?;
+    let verb = if exists.is_some() { "ALTER" } else { "CREATE" };
+    session
+        .batch_execute(&format!(
+            "{verb} ROLE {role} LOGIN REPLICATION PASSWORD {}",
+            literal(&verifier)
+        ))
+        .await
+        .with_context(|| format!("make the replication role {name}"))?;
+    let database: String = session.query_one("SELECT current_database()::text", &[]).await?.get(0);
+    session
+        .batch_execute(&format!("GRANT CONNECT ON DATABASE {} TO {role}", identifier(&database)))
+        .await?;
+    Ok(())
+}
+
+/// Drops a role of ours, where it exists.
+///
+/// # Errors
+/// The role owns something, which would not be of our making.
+pub async fn drop_role(session: &Session, name: &str) -> Result<()> {
+    if session.query_opt("SELECT FROM pg_roles WHERE rolname = $1", &[&name]).await?.is_none() {
+        return Ok(());
+    }
+    let role = identifier(name);
+    session
+        .batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
+        .await
+        .with_context(|| format!("drop the replication role {name}"))
+}
+
+/// What a subscription needs to be made.
+pub struct Subscribe<'a> {
+    /// Of the subscription, its publication and its slot alike.
+    pub name: &'a str,
+    /// How the subscriber's server reaches the publisher.
+    pub publisher: &'a Endpoint,
+    /// The publisher's `server_version_num`.
+    pub publisher_version: i32,
+}
+
+/// Makes a disabled subscription on a slot that exists, without copying. Where one of that name
+/// exists it stays, with a new connection string.
+///
+/// # Errors
+/// The subscriber's server cannot reach the publisher, a table is missing here, or the role may
+/// not subscribe.
+pub async fn subscribe(session: &Session, wanted: &Subscribe<'_>) -> Result<()> {
+    let name = identifier(wanted.name);
+    let connection = literal(&wanted.publisher.secret_conninfo());
+    silence_logs(session).await?;
+    if subscription(session, wanted.name).await?.is_some() {
+        session
+            .batch_execute(&format!("ALTER SUBSCRIPTION {name} CONNECTION {connection}"))
+            .await
+            .map_err(|error| without_secret(&error, "point", wanted.name))?;
+        return Ok(());
+    }
+    let mut options = vec![
+        "create_slot = false".to_string(),
+        format!("slot_name = {}", literal(wanted.name)),
+        "enabled = false".into(),
+        "copy_data = false".into(),
+        "synchronous_commit = 'off'".into(),
+        "streaming = on".into(),
+        "disable_on_error = true".into(),
+    ];
+    if session.version >= 160_000 {
+        options.push("run_as_owner = true".into());
+        if wanted.publisher_version >= 160_000 {
+            options.push("origin = none".into());
+        }
+    }
+    session
+        .batch_execute(&format!(
+            "CREATE SUBSCRIPTION {name} CONNECTION {connection} PUBLICATION {name} WITH ({})",
+            options.join(", ")
+        ))
+        .await
+        .map_err(|error| without_secret(&error, "create", wanted.name))
+}
+
+/// Keeps a statement with a password out of the server's log and statistics.
+async fn silence_logs(session: &Session) -> Result<()> {
+    session
+        .batch_execute(
+            "SET log_statement = 'none'; SET log_min_duration_statement = -1;
+             SET log_min_duration_sample = -1; SET log_transaction_sample_rate = 0;
+             SET log_min_error_statement = 'panic'; SET track_activities = off;
+             SET pg_stat_statements.track_utility = off",
+        )
+        .await
+        .context("keep the statement out of the server's log")
+}
+
+/// The server's message without the statement or connection string that may stand in its details.
+fn without_secret(error: &tokio_postgres::Error, verb: &str, name: &str) -> anyhow::Error {
+    let message = error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().into());
+    anyhow::anyhow!("{verb} subscription {name}: {message}")
+}
+
+/// Dials the publisher from the subscriber's server and leaves nothing behind.
+///
+/// # Errors
+/// The server cannot reach its peer; the message is PostgreSQL's.
+pub async fn dial(session: &Session, publisher: &Endpoint) -> Result<()> {
+    silence_logs(session).await?;
+    let connection = literal(&publisher.secret_conninfo());
+    session
+        .batch_execute(&format!(
+            "BEGIN; CREATE SUBSCRIPTION xtask_dial CONNECTION {connection} PUBLICATION xtask_dial
+             WITH (create_slot = false, slot_name = NONE, enabled = false, copy_data = false);
+             ROLLBACK"
+        ))
+        .await
+        .map_err(|error| without_secret(&error, "try", "to the peer"))
+}
+
+/// A subscription as its server knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Its oid; its replication origin is called `pg_` and this.
+    pub oid: u32,
+    /// Whether it is enabled; an apply error disables it.
+    pub enabled: bool,
+    /// Whether any process works for it.
+    pub running: bool,
+    /// Errors of its apply worker so far.
+    pub apply_errors: i64,
+}
+
+/// Looks a subscription up.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn subscription(session: &Session, name: &str) -> Result<Option<Subscription>> {
+    let row = session
+        .query_opt(
+            "SELECT s.oid, s.subenabled,
+                    EXISTS (SELECT FROM pg_stat_subscription AS w
+                            WHERE w.subid = s.oid AND w.pid IS NOT NULL),
+                    coalesce((SELECT apply_error_count FROM pg_stat_subscription_stats AS t
+                              WHERE t.subid = s.oid), 0)
+             FROM pg_subscription AS s
+             WHERE s.subname = $1
+               AND s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            &[&name],
+        )
+        .await?;
+    Ok(row.map(|row| Subscription {
+        oid: row.get(0),
+        enabled: row.get(1),
+        running: row.get(2),
+        apply_errors: row.get(3),
+    }))
+}
+
+/// Turns a subscription on.
+///
+/// # Errors
+/// There is no such subscription.
+pub async fn enable(session: &Session, name: &str) -> Result<()> {
+    session
+        .batch_execute(&format!("ALTER SUBSCRIPTION {} ENABLE", identifier(name)))
+        .await
+        .with_context(|| format!("enable subscription {name}"))
+}
+
+/// Turns a subscription off and waits until nothing applies any more.
+///
+/// # Errors
+/// There is no such subscription, or its worker does not leave.
+pub async fn disable(session: &Session, name: &str) -> Result<()> {
+    session
+        .batch_execute(&format!("ALTER SUBSCRIPTION {} DISABLE", identifier(name)))
+        .await
+        .with_context(|| format!("disable subscription {name}"))?;
+    let begun = Instant::now();
+    while subscription(session, name).await?.is_some_and(|state| state.running) {
+        if begun.elapsed() > WORKER_LIMIT {
+            bail!("the worker of subscription {name} did not leave within {WORKER_LIMIT:?}");
+        }
+        tokio::time::sleep(BARRIER_POLL).await;
+    }
+    Ok(())
+}
+
+/// Drops a subscription where it exists, without dialling its publisher: the slot is dropped
+/// there by whoever can reach it.
+///
+/// # Errors
+/// Its worker does not leave.
+pub async fn unsubscribe(session: &Session, name: &str) -> Result<()> {
+    if subscription(session, name).await?.is_none() {
+        return Ok(());
+    }
+    disable(session, name).await?;
+    let quoted = identifier(name);
+    session.batch_execute(&format!("ALTER SUBSCRIPTION {quoted} SET (slot_name = NONE)")).await?;
+    session
+        .batch_execute(&format!("DROP SUBSCRIPTION {quoted}"))
+        .await
+        .with_context(|| format!("drop subscription {name}"))
+}
+
+/// Writes one barrier row to each marker table in one transaction. Returns its id.
+///
+/// # Errors
+/// The side cannot be written; with synchronous commit, so a success is durable.
+pub async fn mark(session: &Session, markers: &[String], kind: &str) -> Result<i64> {
+    let id = rand::random::<i64>().checked_abs().unwrap_or(1);
+    let inserts: String = markers
+        .iter()
+        .map(|marker| {
+            format!(
+                "INSERT INTO {} (id, kind) VALUES ({id}, {});",
+                qualified(crate::pg::state::SCHEMA, marker),
+                literal(kind)
+            )
+        })
+        .collect();
+    session
+        .batch_execute(&format!("BEGIN; SET LOCAL synchronous_commit = on; {inserts} COMMIT"))
+        .await
+        .context("write a barrier row")?;
+    Ok(id)
+}
+
+/// Waits until a barrier row has arrived in every marker table. Apply keeps the order of commits,
+/// so everything before it has arrived as well.
+///
+/// # Errors
+/// It does not arrive in time, or a subscription has stopped with an error.
+pub async fn await_mark(
+    session: &Session,
+    markers: &[String],
+    subscriptions: &[String],
+    id: i64,
+    limit: Duration,
+) -> Result<Duration> {
+    let tables: Vec<String> = markers
+        .iter()
+        .map(|marker| {
+            let table = qualified(crate::pg::state::SCHEMA, marker);
+            format!("EXISTS (SELECT FROM {table} WHERE id = {id})")
+        })
+        .collect();
+    let question = session.prepare(&format!("SELECT {}", tables.join(" AND "))).await?;
+    let begun = Instant::now();
+    let mut looked = Instant::now();
+    loop {
+        if session.query_one(&question, &[]).await?.get(0) {
+            return Ok(begun.elapsed());
+        }
+        if begun.elapsed() > limit {
+            bail!("the barrier did not arrive within {limit:?}");
+        }
+        if looked.elapsed() > Duration::from_millis(500) {
+            looked = Instant::now();
+            for name in subscriptions {
+                if subscription(session, name).await?.is_some_and(|state| !state.enabled) {
+                    bail!("subscription {name} was disabled by an error; see the server's log");
+                }
+            }
+        }
+        tokio::time::sleep(BARRIER_POLL).await;
+    }
+}
+
+/// Advances a slot that nothing reads to everything flushed so far. Returns where it stands.
+///
+/// # Errors
+/// The slot is gone, lost or in use.
+pub async fn advance_slot(session: &Session, name: &str) -> Result<String> {
+    let row = session
+        .query_one(
+            "SELECT (pg_replication_slot_advance($1, pg_current_wal_flush_lsn())).end_lsn::text",
+            &[&name],
+        )
+        .await
+        .with_context(|| format!("advance slot {name}"))?;
+    Ok(row.get(0))
+}
+
+/// Tells a disabled subscription that it has applied everything up to a position. A slot's own
+/// advance is not durable until the slot is next saved; this is.
+///
+/// # Errors
+/// There is no such subscription, or it is in use.
+pub async fn advance_origin(session: &Session, name: &str, position: &str) -> Result<()> {
+    let Some(state) = subscription(session, name).await? else {
+        bail!("subscription {name} does not exist")
+    };
+    session
+        .execute(
+            "SELECT pg_replication_origin_advance('pg_' || $1::oid::text, $2::text::pg_lsn)",
+            &[&state.oid, &position],
+        )
+        .await
+        .with_context(|| format!("advance the origin of subscription {name}"))?;
+    Ok(())
+}
+
+/// Bytes of WAL between what the publisher wrote and what its follower confirmed.
+///
+/// # Errors
+/// The slot is gone.
+pub async fn lag(session: &Session, slot: &str) -> Result<i64> {
+    let row = session
+        .query_opt(
+            "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint
+             FROM pg_replication_slots WHERE slot_name = $1",
+            &[&slot],
+        )
+        .await?;
+    match row {
+        Some(row) => Ok(row.get::<_, Option<i64>>(0).unwrap_or(0)),
+        None => bail!("slot {slot} does not exist"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_startup_message_gets_one_parameter_and_a_true_length() {
+        let mut startup = vec![0, 0, 0, 0, 0, 3, 0, 0];
+        startup.extend_from_slice(b"user\0me\0\0");
+        let length = u32::try_from(startup.len()).unwrap();
+        startup[..4].copy_from_slice(&length.to_be_bytes());
+        let message = with_replication(&startup);
+        assert_eq!(message[..4], u32::try_from(message.len()).unwrap().to_be_bytes());
+        assert!(message.ends_with(b"user\0me\0replication\0database\0\0"));
+    }
+}

@@ -1,0 +1,26 @@
+-- The first gap in the fence of this database, or NULL. $1: our own backends.
+SELECT coalesce(
+    (SELECT 'its connection limit is ' || datconnlimit
+     FROM pg_database WHERE datname = current_database() AND datconnlimit <> 0),
+    (SELECT 'new sessions may write'
+     WHERE NOT EXISTS (
+         SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS setting
+         WHERE s.setrole = 0
+           AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+           AND setting = 'default_transaction_read_only=on')),
+    (SELECT format('role %s sets default_transaction_read_only itself', r.rolname)
+     FROM pg_db_role_setting AS s
+     JOIN pg_roles AS r ON r.oid = s.setrole,
+          unnest(s.setconfig) AS setting
+     WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+       AND setting LIKE 'default\_transaction\_read\_only=%'
+     LIMIT 1),
+    (SELECT format('%s %s of role %s is connected', backend_type, pid, usename)
+     FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid <> ALL ($1)
+       AND backend_type NOT IN ('walsender', 'autovacuum worker', 'parallel worker',
+           'logical replication apply worker', 'logical replication parallel worker',
+           'logical replication worker', 'logical replication tablesync worker')
+     LIMIT 1),
+    (SELECT format('prepared transaction %s is open', gid)
+     FROM pg_prepared_xacts WHERE database = current_database() LIMIT 1))

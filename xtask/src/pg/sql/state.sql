@@ -1,0 +1,158 @@
+-- What the tool keeps on each server, in a schema of its own. Idempotent.
+CREATE SCHEMA IF NOT EXISTS xtask_cutover;
+
+-- One row a run, on the side that serves when the run begins. `decision` says who serves.
+CREATE TABLE IF NOT EXISTS xtask_cutover.run (
+    id text PRIMARY KEY,
+    root text NOT NULL,
+    parent text,
+    direction text NOT NULL,
+    epoch bigint NOT NULL DEFAULT 1,
+    operator text NOT NULL,
+    begun_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    decision text CHECK (decision IN ('switch', 'unwind')),
+    decided_by text,
+    decided_at timestamptz,
+    -- The dead-man acts only while an attempt is guarded and its heartbeat has stopped.
+    guarded boolean NOT NULL DEFAULT false,
+    heartbeat timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz
+);
+
+-- A copy of the journal file, for another machine.
+CREATE TABLE IF NOT EXISTS xtask_cutover.journal (
+    run text NOT NULL,
+    number bigint NOT NULL,
+    line text NOT NULL,
+    PRIMARY KEY (run, number)
+);
+
+-- Barrier rows, published with the tables. One table a batch: two subscriptions that share one
+-- would collide on its key.
+CREATE TABLE IF NOT EXISTS xtask_cutover.marker_1 (
+    id bigint PRIMARY KEY,
+    kind text NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE IF NOT EXISTS xtask_cutover.marker_2 (LIKE xtask_cutover.marker_1 INCLUDING ALL);
+CREATE TABLE IF NOT EXISTS xtask_cutover.marker_3 (LIKE xtask_cutover.marker_1 INCLUDING ALL);
+
+-- Progress of the copy, on the target, written in the transaction that brings the rows.
+CREATE TABLE IF NOT EXISTS xtask_cutover.chunk (
+    batch integer NOT NULL,
+    schema_name text NOT NULL,
+    table_name text NOT NULL,
+    number integer NOT NULL,
+    first_page bigint NOT NULL,
+    -- NULL: to the end of the table, however far it has grown.
+    end_page bigint,
+    estimated_bytes bigint NOT NULL,
+    rows_copied bigint,
+    bytes_copied bigint,
+    PRIMARY KEY (batch, schema_name, table_name, number)
+);
+
+-- Whether this database is fenced, and the settings that the fence replaced.
+CREATE TABLE IF NOT EXISTS xtask_cutover.fence (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    closed boolean NOT NULL DEFAULT false,
+    former_connection_limit integer NOT NULL DEFAULT -1,
+    former_read_only text
+);
+INSERT INTO xtask_cutover.fence DEFAULT VALUES ON CONFLICT DO NOTHING;
+
+-- The settings half of the fence. Takes effect for new sessions; the caller ends the old ones.
+CREATE OR REPLACE PROCEDURE xtask_cutover.close_fence()
+LANGUAGE plpgsql AS $procedure$
+BEGIN
+    UPDATE xtask_cutover.fence
+    SET closed = true,
+        former_connection_limit = database.datconnlimit,
+        former_read_only = (
+            SELECT split_part(setting, '=', 2)
+            FROM pg_catalog.pg_db_role_setting, unnest(setconfig) AS setting
+            WHERE setdatabase = database.oid AND setrole = 0
+              AND setting LIKE 'default\_transaction\_read\_only=%')
+    FROM pg_catalog.pg_database AS database
+    WHERE database.datname = pg_catalog.current_database() AND NOT fence.closed;
+    EXECUTE pg_catalog.format('ALTER DATABASE %I SET default_transaction_read_only = on',
+                              pg_catalog.current_database());
+    EXECUTE pg_catalog.format('ALTER DATABASE %I CONNECTION LIMIT 0',
+                              pg_catalog.current_database());
+END
+$procedure$;
+
+-- Gives the database the settings back that it had before the fence.
+CREATE OR REPLACE PROCEDURE xtask_cutover.open_fence()
+LANGUAGE plpgsql AS $procedure$
+DECLARE
+    former xtask_cutover.fence;
+BEGIN
+    SELECT * INTO former FROM xtask_cutover.fence WHERE closed FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF former.former_read_only IS NULL THEN
+        EXECUTE pg_catalog.format('ALTER DATABASE %I RESET default_transaction_read_only',
+                                  pg_catalog.current_database());
+    ELSE
+        EXECUTE pg_catalog.format('ALTER DATABASE %I SET default_transaction_read_only = %L',
+                                  pg_catalog.current_database(), former.former_read_only);
+    END IF;
+    EXECUTE pg_catalog.format('ALTER DATABASE %I CONNECTION LIMIT %s',
+                              pg_catalog.current_database(), former.former_connection_limit);
+    UPDATE xtask_cutover.fence SET closed = false;
+END
+$procedure$;
+
+-- Stops what the settings cannot: a superuser, or a session that turns read-only off. It sits on
+-- the tables before the pause and looks at the flag, because making triggers takes strong locks.
+-- Rows that a subscription applies pass: origin triggers do not fire for them.
+CREATE OR REPLACE FUNCTION xtask_cutover.refuse_write() RETURNS trigger
+LANGUAGE plpgsql AS $function$
+BEGIN
+    IF (SELECT closed FROM xtask_cutover.fence) THEN
+        RAISE EXCEPTION 'this database is fenced: the service is moving to another server'
+            USING ERRCODE = 'read_only_sql_transaction',
+                  HINT = 'reconnect through the service''s own address';
+    END IF;
+    RETURN NULL;
+END
+$function$;
+
+-- Un-fences the source when the tool has died or frozen. It runs in a backend of its own, commits
+-- in its loop, and so outlives the tool and its machine. `CALL` it outside a transaction.
+CREATE OR REPLACE PROCEDURE xtask_cutover.dead_man(
+    wanted_run text, wanted_epoch bigint, patience interval)
+LANGUAGE plpgsql AS $procedure$
+DECLARE
+    present xtask_cutover.run;
+    known boolean;
+BEGIN
+    LOOP
+        SELECT * INTO present FROM xtask_cutover.run WHERE id = wanted_run;
+        known := FOUND;
+        COMMIT;
+        IF NOT known OR present.epoch <> wanted_epoch OR NOT present.guarded
+           OR present.decision IS NOT NULL THEN
+            RETURN;
+        END IF;
+        IF pg_catalog.clock_timestamp() - present.heartbeat > patience THEN
+            BEGIN
+                UPDATE xtask_cutover.run
+                SET decision = 'unwind', decided_by = 'dead-man',
+                    decided_at = pg_catalog.clock_timestamp()
+                WHERE id = wanted_run AND epoch = wanted_epoch AND decision IS NULL;
+                IF FOUND THEN
+                    CALL xtask_cutover.open_fence();
+                END IF;
+            EXCEPTION WHEN OTHERS THEN
+                -- Somebody changed the same catalog row: the next round tries again.
+                RAISE LOG 'xtask dead-man: %', SQLERRM;
+            END;
+            COMMIT;
+        END IF;
+        PERFORM pg_catalog.pg_sleep(0.1);
+    END LOOP;
+END
+$procedure$;
