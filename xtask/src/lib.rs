@@ -12,5 +12,7 @@ pub mod pg;
 pub mod process;
 pub mod route;
 pub mod servers;
+#[cfg(test)]
+mod tidy;
 pub mod ui;
 pub mod workload;

@@ -95,7 +95,8 @@ pub struct RunArguments {
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
     /// Sessions per side that copy, build and compare at once
-    #[arg(long, default_value_t = default_jobs(), value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, default_value_t = default_jobs(),
+        value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
     /// The longest write pause before the decision, in seconds; past it the attempt unwinds
     #[arg(long, default_value_t = 5.0, value_name = "SECONDS", help_heading = "Limits")]

@@ -1,9 +1,10 @@
 //! Digests of rows, computed in the server: the rows themselves stay where they are.
 //!
 //! A digest is a count and two sums of seeded 64-bit hashes over the text of every row. Sums do not
-//! depend on order, count duplicates, and can be added up over ranges. The text form is used because
-//! hashing values would call 1.0 and 1.00, or 0 and -0, equal. Sessions come from
-//! [`Endpoint::connect`](crate::pg::endpoint::Endpoint::connect), which pins how values are printed.
+//! depend on order, count duplicates, and can be added up over ranges. The text form is used
+//! because hashing values would call 1.0 and 1.00, or 0 and -0, equal. Sessions come from
+//! [`Endpoint::connect`](crate::pg::endpoint::Endpoint::connect), which pins how values are
+//! printed.
 
 use std::ops::AddAssign;
 
@@ -147,7 +148,8 @@ impl TableReader {
     /// The table cannot be read, or lacks a column.
     pub async fn digest(&self, session: &Session, range: &Range) -> Result<Digest> {
         let sql = format!(
-            "SELECT count(*), coalesce(sum({}), 0)::text, coalesce(sum({}), 0)::text FROM ({}) AS rows",
+            "SELECT count(*), coalesce(sum({}), 0)::text, coalesce(sum({}), 0)::text
+             FROM ({}) AS rows",
             self.hash(0),
             self.hash(1),
             self.row_texts("", &self.within(range)),
@@ -210,8 +212,8 @@ impl TableReader {
         Ok(rows.iter().map(|row: &Row| row.get(0)).collect())
     }
 
-    /// The rows of a part of the table as text in `row_text`, with more columns before it. `OFFSET 0`
-    /// keeps the planner from computing the text once for each hash.
+    /// The rows of a part of the table as text in `row_text`, with more columns before it.
+    /// `OFFSET 0` keeps the planner from computing the text once for each hash.
     fn row_texts(&self, more: &str, condition: &str) -> String {
         let columns: Vec<String> =
             self.columns.iter().map(|name| format!("t.{}", identifier(name))).collect();

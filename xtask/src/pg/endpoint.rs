@@ -37,6 +37,11 @@ const SESSION_OPTIONS: &str = "-c default_transaction_read_only=off \
     -c TimeZone=UTC -c bytea_output=hex -c lc_monetary=C -c xmlbinary=base64 \
     -c client_min_messages=warning -c client_connection_check_interval=1000";
 
+/// Settings of the sessions that a child of ours opens: a fence or an impatient default must not
+/// end `pg_dump`.
+const PROGRAM_OPTIONS: &str = "-c default_transaction_read_only=off -c statement_timeout=0 \
+    -c lock_timeout=0 -c idle_in_transaction_session_timeout=0";
+
 /// One database on one server, and who to be there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -154,7 +159,7 @@ impl Endpoint {
             ("PGPORT".to_string(), self.port.to_string()),
             ("PGDATABASE".to_string(), self.database.clone()),
             ("PGUSER".to_string(), self.user.clone()),
-            ("PGOPTIONS".to_string(), "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0".to_string()),
+            ("PGOPTIONS".to_string(), PROGRAM_OPTIONS.to_string()),
             ("PGAPPNAME".to_string(), APPLICATION_NAME.to_string()),
             ("PGCONNECT_TIMEOUT".to_string(), CONNECT_LIMIT.as_secs().to_string()),
         ];

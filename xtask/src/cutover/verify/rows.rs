@@ -246,8 +246,8 @@ async fn compare_range(
     Ok(Part { table, source, target, findings, suspects: remembered, started, finished })
 }
 
-/// Enters both pinned snapshots; false where one is gone. A transaction lasts for one range only, so
-/// that its lock never keeps an `ALTER TABLE`, and everyone behind it, waiting for long.
+/// Enters both pinned snapshots; false where one is gone. A transaction lasts for one range only,
+/// so that its lock never keeps an `ALTER TABLE`, and everyone behind it, waiting for long.
 async fn enter_both(pair: &Pair, pins: Option<Pins<'_>>) -> Result<bool> {
     let Some(pins) = pins else { return Ok(true) };
     for (session, pin) in [(&pair.source, pins.source), (&pair.target, pins.target)] {

@@ -148,7 +148,8 @@ impl TableReader {
         let version = "t.xmin::text || t.ctid::text AS version, ";
         let by_key = (!keys.is_empty()).then(|| {
             format!(
-                "SELECT k.number, {}, {}, version FROM (VALUES {}) AS k(number, {}), LATERAL ({}) AS found",
+                "SELECT k.number, {}, {}, version
+                 FROM (VALUES {}) AS k(number, {}), LATERAL ({}) AS found",
                 self.hash(0),
                 self.hash(1),
                 keys.join(", "),
@@ -210,7 +211,8 @@ impl TableReader {
         }
         let list: Vec<String> = hashes.iter().map(|hash| hash[0].to_string()).collect();
         let sql = format!(
-            "SELECT DISTINCT {0}, {1}, row_text FROM ({2}) AS rows WHERE {0} = ANY ('{{{3}}}'::bigint[])",
+            "SELECT DISTINCT {0}, {1}, row_text FROM ({2}) AS rows
+             WHERE {0} = ANY ('{{{3}}}'::bigint[])",
             self.hash(0),
             self.hash(1),
             self.row_texts("", ""),
