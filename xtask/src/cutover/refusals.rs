@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::pg::endpoint::{Endpoint, Session, identifier, literal};
+use crate::pg::facts;
 use crate::pg::replication;
 use crate::pg::state;
 
@@ -82,6 +83,7 @@ pub async fn find(sides: &Sides<'_>) -> Result<Vec<Refusal>> {
     all.extend(extensions(source, target).await?);
     all.extend(roles(source, target).await?);
     all.extend(role_settings(source, target).await?);
+    all.extend(database_rights(source, target).await?);
     all.extend(other_replication(source).await?);
     if sides.copies {
         all.extend(target_is_empty(target).await?);
@@ -278,6 +280,31 @@ async fn role_settings(source: &Session, target: &Session) -> Result<Vec<Refusal
         Refusal::new("role-setting", problem, fix)
     };
     Ok(missing.map(refuse).collect())
+}
+
+/// Owner and grants of the database itself, which no dump of its contents carries.
+async fn database_rights(source: &Session, target: &Session) -> Result<Vec<Refusal>> {
+    let (ours, theirs) = tokio::try_join!(facts::facts(source), facts::facts(target))?;
+    let differences = facts::compare(&ours, &theirs).into_iter().filter(|one| {
+        one.object == "database" && one.kind == "owner"
+            || one.kind == "grant" && one.object.starts_with("database to ")
+    });
+    let database: String = target.query_one("SELECT current_database()::text", &[]).await?.get(0);
+    let database = identifier(&database);
+    let refuse = |one: facts::Difference| {
+        let side = |text: Option<String>| text.unwrap_or_else(|| "nothing".into());
+        let (ours, theirs) = (side(one.source), side(one.target));
+        let problem = format!(
+            "{} of the {}: {ours} on the source, {theirs} on the target",
+            one.kind, one.object
+        );
+        let fix = match one.kind.as_str() {
+            "owner" => format!("on the target: ALTER DATABASE {database} OWNER TO {ours}"),
+            _ => format!("on the target: GRANT or REVOKE … ON DATABASE {database}, to {ours}"),
+        };
+        Refusal::new("database-rights", problem, fix)
+    };
+    Ok(differences.map(refuse).collect())
 }
 
 async fn other_replication(source: &Session) -> Result<Vec<Refusal>> {

@@ -55,7 +55,6 @@ pub async fn observe(header: &Header, source: &Session, target: &Session) -> Res
 
 /// The first object whose definition differs: a change of schema that only one side has seen.
 async fn changed_object(source: &Session, target: &Session) -> Result<Option<String>> {
-    let (ours, theirs) = tokio::try_join!(facts::facts(source), facts::facts(target))?;
-    let difference = facts::compare(&ours, &theirs).into_iter().next();
+    let difference = facts::differences(source, target).await?.into_iter().next();
     Ok(difference.map(|difference| format!("{} {}", difference.kind, difference.object)))
 }

@@ -32,7 +32,8 @@ async fn a_damaged_line_is_refused_with_its_number_and_adopt_mends_it() {
         let mut damaged = lines.clone();
         damaged[number - 1] = "{\"at\":";
         std::fs::write(&file, damaged.join("\n") + "\n").unwrap();
-        for command in [&["cutover", "switch"][..], &["cutover", "status"], &["rollback", "--yes"]] {
+        for command in [&["cutover", "switch"][..], &["cutover", "status"], &["rollback", "--yes"]]
+        {
             tool.run(command).await.expect(2).naming(&["damaged", wanted, "cutover adopt"]);
         }
     }
@@ -106,7 +107,9 @@ async fn a_foreign_journal_is_refused_with_both_identities() {
     let file = tool.journal_files().pop().unwrap();
     std::fs::copy(&file, other.journals().join(file.file_name().unwrap())).unwrap();
     other.source = tool.source.clone();
-    for command in [&["cutover", "switch"][..], &["rollback", "--yes"], &["cutover", "start", "--take-over"]] {
+    for command in
+        [&["cutover", "switch"][..], &["rollback", "--yes"], &["cutover", "start", "--take-over"]]
+    {
         if command[1] == "start" {
             continue;
         }
@@ -117,8 +120,9 @@ async fn a_foreign_journal_is_refused_with_both_identities() {
     let maintenance = pair().await.target.endpoint("postgres");
     sql(&maintenance, "DROP DATABASE another").await;
     let again = fresh_database(&maintenance, "another").await;
-    let oid_again =
-        ask(&again, "SELECT oid FROM pg_database WHERE datname = current_database()").await.unwrap();
+    let oid_again = ask(&again, "SELECT oid FROM pg_database WHERE datname = current_database()")
+        .await
+        .unwrap();
     let said = other.run(&["cutover", "switch", "--take-over"]).await.expect(1);
     said.naming(&[&oid, &oid_again, "cutover status"]);
     // Source and target confused.

@@ -31,9 +31,17 @@ async fn the_second_is_refused_and_told_who_the_first_is() {
     let elsewhere = tool.elsewhere();
     elsewhere.run(&["cutover", "adopt"]).await.expect(0);
     for (second, verb) in [(&tool, "switch"), (&elsewhere, "switch"), (&elsewhere, "rollback")] {
-        let yes: &[&str] = if verb == "rollback" { &["rollback", "--yes"] } else { &["cutover", verb] };
+        let yes: &[&str] =
+            if verb == "rollback" { &["rollback", "--yes"] } else { &["cutover", verb] };
         let said = second.run(yes).await.expect(1);
-        said.naming(&["another operator", &process, "backend ", "from 127.0.0.1", " s", "--take-over"]);
+        said.naming(&[
+            "another operator",
+            &process,
+            "backend ",
+            "from 127.0.0.1",
+            " s",
+            "--take-over",
+        ]);
     }
     drop(client);
     first.end().await.expect(0);

@@ -178,7 +178,8 @@ async fn a_full_disk_on_the_target_leaves_nothing_half_done() {
     let Some(disk) = SmallDisk::mount(24, owner).await else {
         skip!("this user may not mount a file system");
     };
-    let (source, maintenance) = (fresh_databases("full_disk").await.0, pair.target.endpoint("postgres"));
+    let (source, maintenance) =
+        (fresh_databases("full_disk").await.0, pair.target.endpoint("postgres"));
     let place = disk.0.path().display().to_string();
     sql(&maintenance, &format!("CREATE TABLESPACE small LOCATION '{place}'")).await;
     let create = "CREATE DATABASE on_small_disk TEMPLATE template0 TABLESPACE small";

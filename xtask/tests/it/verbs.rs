@@ -62,8 +62,11 @@ async fn moves(tool: &Tool, command: &[&str], phase: &str, serves: &str) {
     tool.run(command).await.expect(0);
     let status = tool.status().await;
     assert_eq!((&status["phase"], &status["serves"]), (&phase.into(), &serves.into()), "{status}");
-    let (writable, closed) =
-        if serves == "source" { (&tool.source, "target_fenced") } else { (&tool.target, "source_fenced") };
+    let (writable, closed) = if serves == "source" {
+        (&tool.source, "target_fenced")
+    } else {
+        (&tool.target, "source_fenced")
+    };
     if phase != "absent" {
         assert_eq!(status[closed], true, "{status}");
     }
