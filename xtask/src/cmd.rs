@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use crate::ui::{Format, Ui};
 
 mod completions;
+mod render;
 
 /// Move a live service from plain PostgreSQL to ParadeDB, with proof, and back.
 #[derive(Debug, Parser)]
@@ -20,6 +21,8 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Render manifests from templates and values, and refuse what could lose data
+    Render(render::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
 }
@@ -30,6 +33,7 @@ enum Verb {
 /// Whatever the verb says; `main` turns it into an exit code.
 pub async fn run(arguments: Arguments, ui: &Ui) -> anyhow::Result<()> {
     match arguments.verb {
+        Verb::Render(arguments) => render::run(&arguments, ui).await,
         Verb::Completions(arguments) => completions::run(&arguments, ui),
     }
 }

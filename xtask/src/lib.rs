@@ -8,4 +8,5 @@ pub mod cutover;
 pub mod failure;
 pub mod pg;
 pub mod process;
+pub mod render;
 pub mod ui;
