@@ -92,7 +92,6 @@ const SET: &str = "statefulset/rbs-paradedb";
 const CONF: &str = "configmap/rbs-paradedb-configuration";
 const SYNC: &str = "/metadata/annotations/argocd.argoproj.io~1sync-options";
 const WAVE: &str = "/metadata/annotations/argocd.argoproj.io~1sync-wave";
-const POD: &str = "/spec/template/spec";
 const HOOK: &str = "/metadata/annotations/argocd.argoproj.io~1hook";
 
 #[test]
@@ -255,7 +254,7 @@ fn images_and_secrets() {
             "production",
             CONF,
             "/data/20_roles.sql",
-            Replace(":'password'", "'hunter2'"),
+            Replace("PASSWORD :'password'", "PASSWORD 'hunter2'"),
             "no-literal-secret",
         ),
         ("production", CONF, "/kind", Set(json!("Secret")), "no-secret-object"),
@@ -370,7 +369,6 @@ fn configuration() {
 
 #[test]
 fn pods() {
-    let container = |path: &'static str| path;
     let limits = "/spec/template/spec/containers/0/resources";
     let mount = json!({"name": "socket", "mountPath": "/tmp"});
     let many: Vec<Mutation> = vec![
@@ -412,7 +410,7 @@ fn pods() {
         (
             "production",
             SET,
-            container("/spec/template/spec/containers/0/resources/limits/memory"),
+            "/spec/template/spec/containers/0/resources/limits/memory",
             Set(json!("1G")),
             "quantity",
         ),
@@ -595,10 +593,6 @@ fn pods() {
             "no-host",
         ),
     ];
-    assert!(
-        many.iter()
-            .all(|(_, _, pointer, ..)| pointer.starts_with(POD) || pointer.starts_with("/spec"))
-    );
     check(many);
 }
 

@@ -22,7 +22,8 @@ fn program(name: &str) -> Option<std::path::PathBuf> {
 
 /// Every shape in a folder of its own, pinned by digest.
 fn laid_out() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    // Not hidden: checkov leaves hidden folders out.
+    let folder = tempfile::Builder::new().prefix("manifests").tempdir().unwrap();
     for one in every_shape() {
         for file in &one.files {
             let text = pinned(&file.text);
@@ -73,7 +74,7 @@ async fn checkov_finds_no_error_and_skips_one_check() {
     let Some(checkov) = program("checkov") else { return };
     let folder = laid_out();
     let output = Invocation::new(checkov)
-        .arguments(["--framework", "kubernetes", "--compact", "--quiet", "--skip-download"])
+        .arguments(["--framework", "kubernetes", "--compact", "--skip-download"])
         .arguments(["--output", "json", "--directory"])
         .argument(folder.path())
         .deadline(Duration::from_secs(300))

@@ -99,7 +99,8 @@ fn access(values: &Values, roles: &[Role<'_>]) -> Vec<Value> {
     for peer in peers {
         all.push((&values.database.replication, &peer.addresses));
     }
-    all.dedup();
+    let mut seen = std::collections::BTreeSet::new();
+    all.retain(|line| seen.insert(*line));
     let line = |database: &str, role: &str, addresses: &Cidr| json!({"kind": kind, "database": database, "role": role, "addresses": addresses});
     if values.platform == Platform::Compose {
         // One developer's machine: the tool itself connects as the superuser, through the bridge.
