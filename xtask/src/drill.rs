@@ -213,10 +213,7 @@ async fn traffic(load: &Workload, server: i64, rehearsal: &Rehearsal) -> Result<
 fn report(operation: &Operation, engine: &'static str, verdict: Verdict) -> Result<Report> {
     let lineage = Lineage::read(&operation.options.folder, None)?.context("read the journals")?;
     let first = &lineage.runs[0];
-    let fact = |step: Step, name: &str| {
-        let value = evidence(&first.records, step)?.get(name)?.as_u64();
-        value
-    };
+    let fact = |step: Step, name: &str| evidence(&first.records, step)?.get(name)?.as_u64();
     let mut turns = Vec::new();
     for (number, run) in lineage.runs.iter().enumerate() {
         let verb =

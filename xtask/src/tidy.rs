@@ -35,11 +35,11 @@ impl File {
 
     /// The line with which the tests within a file begin.
     fn tests_begin(&self) -> usize {
-        let pairs = self.lines().zip(self.text.lines().skip(1));
+        let pairs = self.code().zip(self.code().skip(1));
         let is_begin = |line: &str, next: &str| {
             line == "#[cfg(test)]" && next.contains("mod ") && next.ends_with('{')
         };
-        let mut begins = pairs.filter(|((_, line), next)| is_begin(line, next));
+        let mut begins = pairs.filter(|((_, line), (_, next))| is_begin(line, next));
         begins.next().map_or(usize::MAX, |((number, _), _)| number)
     }
 
