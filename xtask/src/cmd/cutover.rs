@@ -110,6 +110,9 @@ pub struct RunArguments {
     /// How long the follower may take to catch up, in seconds
     #[arg(long, default_value_t = 6 * 3600, value_name = "SECONDS", help_heading = "Limits")]
     catch_up_limit: u64,
+    /// Let slots keep WAL without limit, where a server sets none: the disk may fill
+    #[arg(long, help_heading = "Limits")]
+    accept_unlimited_wal: bool,
     /// A folder with `pg_dump` and `pg_restore`, tried before the usual places; may be repeated
     #[arg(long, value_name = "DIR")]
     bindir: Vec<PathBuf>,
@@ -148,6 +151,7 @@ impl RunArguments {
                 snapshot_limit: Duration::from_secs(self.snapshot_limit),
                 catch_up_limit: Duration::from_secs(self.catch_up_limit),
                 route: self.endpoint_file.clone().map(Route::File),
+                accepts_unlimited_wal: self.accept_unlimited_wal,
                 keep_copy: false,
                 folder: self.journal_dir.clone(),
             },

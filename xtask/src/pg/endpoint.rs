@@ -215,7 +215,7 @@ impl Endpoint {
         let task = tokio::spawn(async move {
             tolerate(connection.await, "whoever waits for an answer on it gets the error");
         });
-        Ok(Session { client, version, task })
+        Ok(Session { client, version, backend: Default::default(), task })
     }
 
     fn config(&self) -> Config {
@@ -247,7 +247,7 @@ impl Endpoint {
         let task = tokio::spawn(async move {
             tolerate(connection.await, "whoever waits for an answer on it gets the error");
         });
-        Ok(Session { client, version, task })
+        Ok(Session { client, version, backend: Default::default(), task })
     }
 
     fn password_from_file(&self) -> Result<Option<String>> {
@@ -335,6 +335,7 @@ pub struct Session {
     client: tokio_postgres::Client,
     /// `server_version_num`, such as `160014`.
     pub version: i32,
+    backend: tokio::sync::OnceCell<i32>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -349,7 +350,25 @@ impl Session {
     /// # Errors
     /// The connection is lost.
     pub async fn backend(&self) -> Result<i32> {
-        Ok(self.query_one("SELECT pg_backend_pid()", &[]).await?.get(0))
+        let ask = || async {
+            let row = self.query_one("SELECT pg_backend_pid()", &[]).await?;
+            anyhow::Ok(row.get(0))
+        };
+        self.backend.get_or_try_init(ask).await.copied()
+    }
+
+    /// The time of one round trip to the server: the least of a few.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub async fn round_trip(&self) -> Result<Duration> {
+        let mut least = Duration::MAX;
+        for _ in 0..5 {
+            let begun = std::time::Instant::now();
+            self.simple_query("SELECT 1").await?;
+            least = least.min(begun.elapsed());
+        }
+        Ok(least)
     }
 
     /// Whether the server or the network has ended the session.

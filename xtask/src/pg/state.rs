@@ -1,5 +1,6 @@
 //! What the tool keeps on the servers: its schema, who owns a run, and the mirror of the journal.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -165,14 +166,19 @@ pub async fn assert_epoch(session: &Session, run: &str, epoch: i64) -> Result<()
     }
 }
 
-/// Writes journal lines to a server until the stream ends. A lost connection is opened anew.
-pub async fn mirror(endpoint: Endpoint, mut lines: UnboundedReceiver<Line>) {
+/// Writes journal lines to a server until the stream ends. A lost connection is opened anew; its
+/// backend is noted in `backends`, so that our own fence spares it.
+pub async fn mirror(
+    endpoint: Endpoint,
+    mut lines: UnboundedReceiver<Line>,
+    backends: Arc<Mutex<Vec<i32>>>,
+) {
     let mut session: Option<Session> = None;
     let mut pending: Vec<Line> = Vec::new();
     while lines.recv_many(&mut pending, 64).await > 0 {
         for _attempt in 0..2 {
             if session.as_ref().is_none_or(Session::is_lost) {
-                session = endpoint.connect("journal").await.ok();
+                session = open_mirror(&endpoint, &backends).await.ok();
             }
             let Some(open) = &session else { continue };
             if store(open, &pending).await.is_ok() {
@@ -181,6 +187,13 @@ pub async fn mirror(endpoint: Endpoint, mut lines: UnboundedReceiver<Line>) {
         }
         pending.clear();
     }
+}
+
+async fn open_mirror(endpoint: &Endpoint, backends: &Mutex<Vec<i32>>) -> Result<Session> {
+    let session = endpoint.connect("journal").await?;
+    let backend = session.backend().await?;
+    backends.lock().unwrap_or_else(PoisonError::into_inner).push(backend);
+    Ok(session)
 }
 
 async fn store(session: &Session, lines: &[Line]) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::event::{Event, Side};
 use crate::cutover::fence;
+use crate::cutover::holder;
 use crate::cutover::steps::evidence;
 use crate::failure::Failure;
 use crate::pg::endpoint::Endpoint;
@@ -31,8 +32,10 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
         former: None,
         now: Some("on, 0".into()),
     })?;
-    let snapshot = last_snapshot(log).context("no snapshot to dump under")?;
-    dump(engine, &snapshot).await?;
+    dump(engine, log).await?;
+    if missing_tables(engine).await? == 0 {
+        return Ok(());
+    }
     let arguments = ["--section=pre-data", "--single-transaction"];
     restore(engine, &arguments, SCHEMA_LIMIT).await
 }
@@ -50,14 +53,20 @@ pub fn dump_file(engine: &Engine) -> PathBuf {
     engine.options.folder.join(format!("{}.schema.dump", engine.header.run))
 }
 
-async fn dump(engine: &Engine, snapshot: &str) -> Result<()> {
+/// Under the snapshot while it is held; after that the gate's fingerprint says that the schema is
+/// still the same.
+async fn dump(engine: &Engine, log: &dyn Log) -> Result<()> {
+    let snapshot = last_snapshot(log).context("no snapshot to dump under")?;
+    let is_held = holder::is_held(&engine.source.endpoint, &snapshot).await?;
     let programs = engine.programs.as_ref().context("pg_dump was not looked for")?;
-    let invocation = Invocation::new(&programs.pg_dump)
+    let mut invocation = Invocation::new(&programs.pg_dump)
         .arguments(["--format=custom", "--schema-only", "--no-publications", "--no-subscriptions"])
         .arguments(["--exclude-schema=xtask_cutover", "--no-password"])
-        .argument(format!("--snapshot={snapshot}"))
         .argument(format!("--file={}", dump_file(engine).display()))
         .deadline(SCHEMA_LIMIT);
+    if is_held {
+        invocation = invocation.argument(format!("--snapshot={snapshot}"));
+    }
     with_server(invocation, &engine.source.endpoint).run().await.context("dump the schema")?;
     Ok(())
 }
@@ -99,26 +108,31 @@ pub fn with_server(mut invocation: Invocation, endpoint: &Endpoint) -> Invocatio
 /// The target cannot be asked.
 pub async fn look(engine: &mut Engine) -> Result<Seen> {
     let target = engine.target.session().await?;
-    if !fence::is_closed(&target).await? {
-        return Ok(Seen::NotDone);
-    }
-    let (schemas, names): (Vec<&str>, Vec<&str>) =
-        engine.plan.tables.iter().map(|table| (table.schema.as_str(), table.name.as_str())).unzip();
-    let missing: i64 = target
-        .query_one(
-            "SELECT count(*) FROM unnest($1::text[], $2::text[]) AS wanted (schema_name, table_name)
-             WHERE to_regclass(format('%I.%I', schema_name, table_name)) IS NULL",
-            &[&schemas, &names],
-        )
-        .await?
-        .get(0);
-    if missing > 0 || !dump_file(engine).is_file() {
+    if !fence::is_closed(&target).await?
+        || missing_tables(engine).await? > 0
+        || !dump_file(engine).is_file()
+    {
         return Ok(Seen::NotDone);
     }
     Ok(Seen::Done(evidence! {
         "tables": engine.plan.tables.len(),
         "sequences": engine.plan.sequences,
     }))
+}
+
+/// How many tables of the plan the target lacks.
+async fn missing_tables(engine: &mut Engine) -> Result<i64> {
+    let target = engine.target.session().await?;
+    let (schemas, names): (Vec<&str>, Vec<&str>) =
+        engine.plan.tables.iter().map(|table| (table.schema.as_str(), table.name.as_str())).unzip();
+    let row = target
+        .query_one(
+            "SELECT count(*) FROM unnest($1::text[], $2::text[]) AS wanted (schema_name, table_name)
+             WHERE to_regclass(format('%I.%I', schema_name, table_name)) IS NULL",
+            &[&schemas, &names],
+        )
+        .await?;
+    Ok(row.get(0))
 }
 
 /// Removes what was restored and opens the target again. The target was empty before, so all that

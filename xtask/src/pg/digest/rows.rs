@@ -5,8 +5,13 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
-use crate::pg::digest::{Key, Range, TableReader, text_array};
+use crate::pg::digest::{Key, KeyColumn, Range, TableReader, text_array};
 use crate::pg::endpoint::{Session, identifier};
+
+/// How many rows one query looks at by their keys.
+const KEYS_PER_QUERY: usize = 1000;
+/// How many it looks at by their hashes: each query scans the table, so they are few and large.
+const HASHES_PER_QUERY: usize = 50_000;
 
 /// How a row is named: by its key, or in a table without one by the hash of all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +90,19 @@ impl TableReader {
     /// # Errors
     /// The table cannot be read.
     pub async fn look(
+        &self,
+        session: &Session,
+        identities: &[Identity],
+    ) -> Result<Vec<Option<Seen>>> {
+        let at_once = if self.has_key() { KEYS_PER_QUERY } else { HASHES_PER_QUERY };
+        let mut seen = Vec::with_capacity(identities.len());
+        for some in identities.chunks(at_once) {
+            seen.extend(self.look_at_once(session, some).await?);
+        }
+        Ok(seen)
+    }
+
+    async fn look_at_once(
         &self,
         session: &Session,
         identities: &[Identity],
@@ -208,7 +226,7 @@ impl TableReader {
 
     /// A key for people, such as `id=7`.
     pub fn describe(&self, key: &Key) -> String {
-        let one = |(value, (name, _)): (&String, &(String, String))| format!("{name}={value}");
+        let one = |(value, column): (&String, &KeyColumn)| format!("{}={value}", column.name);
         key.iter().zip(&self.key).map(one).collect::<Vec<_>>().join(", ")
     }
 }
