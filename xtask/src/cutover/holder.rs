@@ -147,6 +147,16 @@ pub async fn end(session: &Session, run: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether a snapshot is still held: asked by trying to see what it sees.
+///
+/// # Errors
+/// The source cannot be reached.
+pub async fn is_held(source: &Endpoint, snapshot: &str) -> Result<bool> {
+    let session = source.connect("look").await?;
+    begin(&session).await?;
+    Ok(import(&session, snapshot).await.is_ok())
+}
+
 /// Whether a holder of a run is at work on one side.
 ///
 /// # Errors

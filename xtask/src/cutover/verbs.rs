@@ -61,6 +61,8 @@ pub struct Planned {
     pub source: Identity,
     /// Who the target is.
     pub target: Identity,
+    /// What the database part of the pause is expected to take, in milliseconds.
+    pub expected_pause_ms: f64,
 }
 
 impl Planned {
@@ -154,6 +156,7 @@ async fn survey(
         target_for_source: &target_peer,
         client: client.as_ref(),
         copies,
+        accepts_unlimited_wal: operation.options.accepts_unlimited_wal,
     };
     let refusals = refusals::find(&sides).await?;
     if refusals.iter().any(|refusal| refusal.name == refusals::NOT_SUPERUSER) {
@@ -165,6 +168,7 @@ async fn survey(
         plan: Plan::survey(source, target).await?,
         source: state::identity(source).await?,
         target: state::identity(target).await?,
+        expected_pause_ms: expected_pause(source, target).await?,
     })
 }
 
@@ -211,6 +215,17 @@ async fn reach(endpoint: &Endpoint, side: Side) -> Result<Session> {
         };
         failure.into()
     })
+}
+
+/// An estimate, in milliseconds: what the pause takes anyway, and its round trips at their present
+/// speed. Rehearse on the same machines for a figure to rely on.
+async fn expected_pause(source: &Session, target: &Session) -> Result<f64> {
+    /// The two looks at the fence, and a subscription's worker that leaves.
+    const ANYWAY_MS: f64 = 70.0;
+    /// Statements that wait for their answer between fence and release, on each side.
+    const ROUND_TRIPS: f64 = 20.0;
+    let both = source.round_trip().await? + target.round_trip().await?;
+    Ok(ANYWAY_MS + ROUND_TRIPS * both.as_secs_f64() * 1000.0)
 }
 
 /// Copies everything and lets the target follow; goes on where an earlier `start` ended.
@@ -443,11 +458,15 @@ pub fn course(header: &Header) -> Vec<Step> {
 
 /// Takes the run over, drives it to its goal, and turns a bad end into an error.
 async fn run(operation: &Operation, mut journal: Journal, goal: Goal) -> Result<Outcome> {
+    if operation.interrupt.is_requested() {
+        return Err(Failure::interrupted("interrupted before anything had begun").into());
+    }
     let mut engine = open(operation, &journal).await?;
     let mut mirrors = Vec::new();
     for server in [&engine.source, &engine.target] {
         let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
-        mirrors.push(tokio::spawn(state::mirror(server.endpoint.clone(), lines)));
+        let mirror = state::mirror(server.endpoint.clone(), lines, server.mirror.clone());
+        mirrors.push(tokio::spawn(mirror));
         journal.mirror_to(sender);
     }
     journal.append(Event::Verb {

@@ -1,5 +1,6 @@
 //! What the tool keeps on the servers: its schema, who owns a run, and the mirror of the journal.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -190,13 +191,18 @@ pub async fn assert_epoch(session: &Session, run: &str, epoch: i64) -> Result<()
 
 /// Writes journal lines to a server until the stream ends. What a server cannot take yet, because
 /// it does not answer or because a step has not made the table yet, waits for the next line: a
-/// mirror with gaps would be of no use to another machine.
-pub async fn mirror(endpoint: Endpoint, mut lines: UnboundedReceiver<Line>) {
+/// mirror with gaps would be of no use to another machine. The session's backend is noted in
+/// `backends`, so that our own fence spares it.
+pub async fn mirror(
+    endpoint: Endpoint,
+    mut lines: UnboundedReceiver<Line>,
+    backends: Arc<Mutex<Vec<i32>>>,
+) {
     let mut session: Option<Session> = None;
     let mut pending: Vec<Line> = Vec::new();
     while lines.recv_many(&mut pending, MIRROR_BATCH).await > 0 {
         if session.as_ref().is_none_or(Session::is_lost) {
-            session = endpoint.connect("journal").await.ok();
+            session = open_mirror(&endpoint, &backends).await.ok();
         }
         if let Some(open) = &session
             && store(open, &pending).await.is_ok()
@@ -204,6 +210,13 @@ pub async fn mirror(endpoint: Endpoint, mut lines: UnboundedReceiver<Line>) {
             pending.clear();
         }
     }
+}
+
+async fn open_mirror(endpoint: &Endpoint, backends: &Mutex<Vec<i32>>) -> Result<Session> {
+    let session = endpoint.connect("journal").await?;
+    let backend = session.backend().await?;
+    backends.lock().unwrap_or_else(PoisonError::into_inner).push(backend);
+    Ok(session)
 }
 
 async fn store(session: &Session, lines: &[Line]) -> Result<()> {

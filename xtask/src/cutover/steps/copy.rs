@@ -54,8 +54,7 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
         if engine.interrupt.is_requested() {
             return Err(error);
         }
-        let source = engine.source.session().await?;
-        if holder::is_alive(&source, &engine.header.run).await? {
+        if !snapshot.is_empty() && holder::is_held(&engine.source.endpoint, &snapshot).await? {
             return Err(error);
         }
         engine.story.warning(format!("the snapshot of the copy was lost: {error:#}"));
@@ -117,9 +116,10 @@ fn cut(table: &PlannedTable) -> Vec<(i64, Option<i64>, i64)> {
 
 /// The snapshot to read under: the held one, or that of a new batch for the unfinished tables.
 async fn held_snapshot(engine: &mut Engine, log: &mut dyn Log) -> Result<String> {
-    let source = engine.source.session().await?;
-    if holder::is_alive(&source, &engine.header.run).await? {
-        return schema::last_snapshot(log).context("no snapshot was exported");
+    if let Some(snapshot) = schema::last_snapshot(log)
+        && holder::is_held(&engine.source.endpoint, &snapshot).await?
+    {
+        return Ok(snapshot);
     }
     let last = engine.batches(log).iter().map(|(number, _)| *number).max().unwrap_or(1);
     if pending(engine).await?.is_empty() {

@@ -226,7 +226,8 @@ pub async fn look(engine: &mut Engine) -> Result<Seen> {
         let is_alive: bool = source
             .query_one(
                 "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1
-                                AND query LIKE 'CALL xtask_cutover.dead_man%' AND state = 'active')",
+                                AND query LIKE 'CALL xtask_cutover.dead_man%'
+                                AND state = 'active')",
                 &[&guard.backends[0]],
             )
             .await?

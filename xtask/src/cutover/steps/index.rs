@@ -83,7 +83,8 @@ async fn drop_indexes(target: &Session) -> Result<()> {
                AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass
                                AND d.objid = t.oid AND d.deptype = 'e')
              UNION ALL
-             SELECT format('DROP STATISTICS IF EXISTS %I.%I', stxnamespace::regnamespace, stxname), 3
+             SELECT format('DROP STATISTICS IF EXISTS %I.%I', stxnamespace::regnamespace, stxname),
+                    3
              FROM pg_statistic_ext
              ORDER BY rank",
             &[],
@@ -115,7 +116,7 @@ pub async fn write_list(
         .lines()
         .filter(|line| !line.starts_with(';') && is_wanted(kind_of(line)))
         .collect();
-    let path = engine.options.folder.join(format!("{}.list", engine.header.run));
+    let path = schema::list_file(engine);
     std::fs::write(&path, wanted.join("\n") + "\n").context("write the list to restore")?;
     Ok(path)
 }

@@ -57,7 +57,10 @@ pub async fn look(engine: &mut Engine, log: &dyn Log) -> Result<Seen> {
         return Ok(Seen::NotDone);
     }
     for name in engine.subscriptions(log) {
-        if replication::subscription(&target, &name).await?.is_some() {
+        if replication::subscription(&target, &name).await?.is_some()
+            || replication::slot_exists(&source, &name).await?
+            || replication::is_published(&source, &name).await?
+        {
             return Ok(Seen::NotDone);
         }
     }

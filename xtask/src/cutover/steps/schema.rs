@@ -1,5 +1,6 @@
 //! `schema`: the target is fenced, and gets the source's schema as the snapshot shows it.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::event::{Event, Side};
 use crate::cutover::fence;
+use crate::cutover::holder;
 use crate::cutover::steps::evidence;
 use crate::failure::Failure;
 use crate::pg::endpoint::Endpoint;
@@ -31,8 +33,10 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
         former: None,
         now: Some("on, 0".into()),
     })?;
-    let snapshot = last_snapshot(log).context("no snapshot to dump under")?;
-    dump(engine, &snapshot).await?;
+    dump(engine, log).await?;
+    if missing_tables(engine).await? == 0 {
+        return Ok(());
+    }
     let arguments = ["--section=pre-data", "--single-transaction"];
     restore(engine, &arguments, SCHEMA_LIMIT).await
 }
@@ -45,20 +49,56 @@ pub fn last_snapshot(log: &dyn Log) -> Option<String> {
     })
 }
 
+/// Where the list of entries to restore stands.
+pub fn list_file(engine: &Engine) -> PathBuf {
+    engine.options.folder.join(format!("{}.list", engine.header.run))
+}
+
 /// Where the run's dump of the schema stands.
 pub fn dump_file(engine: &Engine) -> PathBuf {
     engine.options.folder.join(format!("{}.schema.dump", engine.header.run))
 }
 
-async fn dump(engine: &Engine, snapshot: &str) -> Result<()> {
+/// Under the snapshot while it is held; after that the gate's fingerprint says that the schema is
+/// still the same.
+async fn dump(engine: &Engine, log: &dyn Log) -> Result<()> {
+    let snapshot = last_snapshot(log).context("no snapshot to dump under")?;
+    let is_held = holder::is_held(&engine.source.endpoint, &snapshot).await?;
     let programs = engine.programs.as_ref().context("pg_dump was not looked for")?;
-    let invocation = Invocation::new(&programs.pg_dump)
+    // Made before the program opens it, so that nobody else can read it at any moment.
+    let file = dump_file(engine);
+    std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&file)
+        .with_context(|| format!("write {}", file.display()))?;
+    let mut invocation = Invocation::new(&programs.pg_dump)
         .arguments(["--format=custom", "--schema-only", "--no-publications", "--no-subscriptions"])
         .arguments(["--exclude-schema=xtask_cutover", "--no-password"])
-        .argument(format!("--snapshot={snapshot}"))
-        .argument(format!("--file={}", dump_file(engine).display()))
+        .argument(format!("--file={}", file.display()))
         .deadline(SCHEMA_LIMIT);
+    if is_held {
+        invocation = invocation.argument(format!("--snapshot={snapshot}"));
+    }
     with_server(invocation, &engine.source.endpoint).run().await.context("dump the schema")?;
+    Ok(())
+}
+
+/// Removes the dump and its lists: once the schema is whole nobody needs them.
+///
+/// # Errors
+/// A file cannot be removed.
+pub fn forget_dump(engine: &Engine) -> Result<()> {
+    for file in [dump_file(engine), list_file(engine)] {
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("remove {}", file.display()));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
     Ok(())
 }
 
@@ -99,26 +139,31 @@ pub fn with_server(mut invocation: Invocation, endpoint: &Endpoint) -> Invocatio
 /// The target cannot be asked.
 pub async fn look(engine: &mut Engine) -> Result<Seen> {
     let target = engine.target.session().await?;
-    if !fence::is_closed(&target).await? {
-        return Ok(Seen::NotDone);
-    }
-    let (schemas, names): (Vec<&str>, Vec<&str>) =
-        engine.plan.tables.iter().map(|table| (table.schema.as_str(), table.name.as_str())).unzip();
-    let missing: i64 = target
-        .query_one(
-            "SELECT count(*) FROM unnest($1::text[], $2::text[]) AS wanted (schema_name, table_name)
-             WHERE to_regclass(format('%I.%I', schema_name, table_name)) IS NULL",
-            &[&schemas, &names],
-        )
-        .await?
-        .get(0);
-    if missing > 0 || !dump_file(engine).is_file() {
+    if !fence::is_closed(&target).await?
+        || missing_tables(engine).await? > 0
+        || !dump_file(engine).is_file()
+    {
         return Ok(Seen::NotDone);
     }
     Ok(Seen::Done(evidence! {
         "tables": engine.plan.tables.len(),
         "sequences": engine.plan.sequences,
     }))
+}
+
+/// How many tables of the plan the target lacks.
+async fn missing_tables(engine: &mut Engine) -> Result<i64> {
+    let target = engine.target.session().await?;
+    let (schemas, names): (Vec<&str>, Vec<&str>) =
+        engine.plan.tables.iter().map(|table| (table.schema.as_str(), table.name.as_str())).unzip();
+    let row = target
+        .query_one(
+            "SELECT count(*) FROM unnest($1::text[], $2::text[]) AS wanted (schema_name, table_name)
+             WHERE to_regclass(format('%I.%I', schema_name, table_name)) IS NULL",
+            &[&schemas, &names],
+        )
+        .await?;
+    Ok(row.get(0))
 }
 
 /// Removes what was restored and opens the target again. The target was empty before, so all that
@@ -135,10 +180,7 @@ pub async fn undo(engine: &mut Engine) -> Result<()> {
         let statements: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         target.batch_execute(&statements.join(";\n")).await.context("drop what was restored")?;
     }
-    let dump = dump_file(engine);
-    if dump.exists() {
-        std::fs::remove_file(&dump).with_context(|| format!("remove {}", dump.display()))?;
-    }
+    forget_dump(engine)?;
     if target.query_one("SELECT to_regclass('xtask_cutover.fence') IS NOT NULL", &[]).await?.get(0)
     {
         fence::open(&engine.target.endpoint).await?;
