@@ -1,5 +1,6 @@
 //! `schema`: the target is fenced, and gets the source's schema as the snapshot shows it.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,6 +49,11 @@ pub fn last_snapshot(log: &dyn Log) -> Option<String> {
     })
 }
 
+/// Where the list of entries to restore stands.
+pub fn list_file(engine: &Engine) -> PathBuf {
+    engine.options.folder.join(format!("{}.list", engine.header.run))
+}
+
 /// Where the run's dump of the schema stands.
 pub fn dump_file(engine: &Engine) -> PathBuf {
     engine.options.folder.join(format!("{}.schema.dump", engine.header.run))
@@ -59,15 +65,40 @@ async fn dump(engine: &Engine, log: &dyn Log) -> Result<()> {
     let snapshot = last_snapshot(log).context("no snapshot to dump under")?;
     let is_held = holder::is_held(&engine.source.endpoint, &snapshot).await?;
     let programs = engine.programs.as_ref().context("pg_dump was not looked for")?;
+    // Made before the program opens it, so that nobody else can read it at any moment.
+    let file = dump_file(engine);
+    std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&file)
+        .with_context(|| format!("write {}", file.display()))?;
     let mut invocation = Invocation::new(&programs.pg_dump)
         .arguments(["--format=custom", "--schema-only", "--no-publications", "--no-subscriptions"])
         .arguments(["--exclude-schema=xtask_cutover", "--no-password"])
-        .argument(format!("--file={}", dump_file(engine).display()))
+        .argument(format!("--file={}", file.display()))
         .deadline(SCHEMA_LIMIT);
     if is_held {
         invocation = invocation.argument(format!("--snapshot={snapshot}"));
     }
     with_server(invocation, &engine.source.endpoint).run().await.context("dump the schema")?;
+    Ok(())
+}
+
+/// Removes the dump and its lists: once the schema is whole nobody needs them.
+///
+/// # Errors
+/// A file cannot be removed.
+pub fn forget_dump(engine: &Engine) -> Result<()> {
+    for file in [dump_file(engine), list_file(engine)] {
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("remove {}", file.display()));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
     Ok(())
 }
 
@@ -149,10 +180,7 @@ pub async fn undo(engine: &mut Engine) -> Result<()> {
         let statements: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         target.batch_execute(&statements.join(";\n")).await.context("drop what was restored")?;
     }
-    let dump = dump_file(engine);
-    if dump.exists() {
-        std::fs::remove_file(&dump).with_context(|| format!("remove {}", dump.display()))?;
-    }
+    forget_dump(engine)?;
     if target.query_one("SELECT to_regclass('xtask_cutover.fence') IS NOT NULL", &[]).await?.get(0)
     {
         fence::open(&engine.target.endpoint).await?;
