@@ -41,11 +41,12 @@ fn declarations(file: &File) -> impl Iterator<Item = (&str, &str)> {
 
 /// The path of a module that a file declares.
 fn path_of(file: &File, module: &str) -> Option<String> {
-    let folder = file.path.strip_suffix(".rs")?;
-    if is_root(file) {
-        let (folder, _) = folder.rsplit_once('/')?;
-        return Some(format!("{folder}/{module}.rs"));
-    }
+    let stem = file.path.strip_suffix(".rs")?;
+    // A binary of tests that is one file keeps its modules in a folder of its name, by `#[path]`.
+    let folder = match stem.rsplit_once('/')? {
+        (folder, "main" | "lib") => folder,
+        _ => stem,
+    };
     Some(format!("{folder}/{module}.rs"))
 }
 

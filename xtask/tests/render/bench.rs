@@ -1,3 +1,5 @@
+//! How long rendering takes.
+
 use std::time::{Duration, Instant};
 
 use super::root;

@@ -114,7 +114,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn hostile_values_stay_values(text in hostile(), place in proptest::sample::select(PLACES.to_vec())) {
+    fn hostile_values_stay_values(
+        text in hostile(),
+        place in proptest::sample::select(PLACES.to_vec()),
+    ) {
         // Refused is safe too.
         let Ok(one) = render(&filled(place, &text)) else { return Ok(()) };
         let plain = render(&filled(place, "x")).unwrap();

@@ -8,7 +8,8 @@ use super::{every_shape, rendered, root, values};
 use xtask::process::{Invocation, find_program};
 use xtask::render::files;
 
-/// A digest of the right shape: the real ones are open, and two checks ask only whether there is one.
+/// A digest of the right shape: the real ones are open, and two checks ask only whether there is
+/// one.
 const SOME_DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// A program, or a line that says that its test is skipped.

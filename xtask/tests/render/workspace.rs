@@ -1,3 +1,5 @@
+//! What is in the tree is what would be rendered now, in every shape without a broken rule.
+
 use super::{every_shape, rendered, root, values};
 use xtask::render::{self, docs, files};
 
