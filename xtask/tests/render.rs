@@ -19,6 +19,9 @@ mod hostile;
 #[path = "render/mutations.rs"]
 mod mutations;
 #[cfg(test)]
+#[path = "render/operators.rs"]
+mod operators;
+#[cfg(test)]
 #[path = "render/shapes.rs"]
 mod shapes;
 #[cfg(test)]
