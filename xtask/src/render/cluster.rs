@@ -239,7 +239,8 @@ mod tests {
 
     #[test]
     fn whole_files_are_read_from_a_diff() {
-        let diff = "diff -u -N -U1000000 /tmp/LIVE/v1.x /tmp/MERGED/v1.x\n--- /tmp/LIVE/v1.x\n+++ /tmp/MERGED/v1.x\n\
+        let diff = "diff -u -N -U1000000 /tmp/LIVE/v1.x /tmp/MERGED/v1.x\n\
+            --- /tmp/LIVE/v1.x\n+++ /tmp/MERGED/v1.x\n\
             @@ -1,4 +1,4 @@\n apiVersion: v1\n kind: Service\n-x: 1\n+x: 2\n metadata: {name: a}\n";
         let all = pairs(diff);
         let (before, after) = &all[0];

@@ -163,7 +163,8 @@ fn paths(values: &Values) -> Value {
         "pgdata": pgdata,
         "data_volume": data_volume,
         "initdb_arguments":
-            "--encoding=UTF8 --locale=C.UTF-8 --data-checksums --auth-local=scram-sha-256 --auth-host=scram-sha-256",
+            "--encoding=UTF8 --locale=C.UTF-8 --data-checksums \
+             --auth-local=scram-sha-256 --auth-host=scram-sha-256",
         "probe": [
             "pg_isready", "--host=127.0.0.1", "--port=5432",
             format!("--dbname={}", values.database.name),

@@ -12,7 +12,7 @@ pub fn changes(old: &str, new: &str) -> Vec<Change> {
     if old == new {
         return Vec::new();
     }
-    let [old, new] = [old, new].map(|text| document(text));
+    let [old, new] = [old, new].map(document);
     let mut all = Vec::new();
     let (before, after) = (volumes(&old), volumes(&new));
     for (volume, place) in &before {

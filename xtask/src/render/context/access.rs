@@ -160,7 +160,10 @@ fn access(values: &Values, roles: &[Role<'_>]) -> Vec<Value> {
     }
     let mut seen = std::collections::BTreeSet::new();
     all.retain(|line| seen.insert(*line));
-    let line = |database: &str, role: &str, addresses: &Cidr| json!({"kind": kind, "database": database, "role": role, "addresses": addresses});
+    let line = |database: &str, role: &str, addresses: &Cidr| {
+        let place = addresses;
+        json!({"kind": kind, "database": database, "role": role, "addresses": place})
+    };
     if values.platform == Platform::Compose {
         // One developer's machine: the tool itself connects as the superuser, through the bridge.
         return values.network.pods.iter().map(|addresses| line("all", "all", addresses)).collect();

@@ -79,13 +79,15 @@ checked_text! {
     });
     /// An image without tag and digest.
     Repository, "an image repository", |text| text.split('/').all(|part| !part.is_empty()
-        && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_:".contains(c)));
+        && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()
+            || ".-_:".contains(c)));
     /// An exact image tag; a floating one such as `latest` is refused by a rule.
     Tag, "an exact image tag", |text| matches!(text.len(), 1..=128)
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
     /// The digest of an image, or `open` where it is not known yet. Never invented.
     Digest, "sha256:… or open", |text| text == "open" || text.strip_prefix("sha256:")
-        .is_some_and(|hex| hex.len() == 64 && hex.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')));
+        .is_some_and(|hex| hex.len() == 64
+            && hex.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')));
 }
 
 fn is_dns_label(text: &str) -> bool {
