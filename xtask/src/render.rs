@@ -86,6 +86,7 @@ pub fn all(root: &Path) -> Result<Vec<Rendered>> {
 pub fn one(environment: Environment, templates: &template::Templates) -> Result<Rendered> {
     let context = context::build(&environment, templates)
         .with_context(|| format!("prepare environment {}", environment.name))?;
+    let context = template::Templates::context(&context);
     let mut files = Vec::new();
     for entry in &catalog::ALL {
         let Some(path) = entry.output(&environment) else { continue };

@@ -10,6 +10,9 @@ mod changes;
 #[path = "render/cluster.rs"]
 mod cluster;
 #[cfg(test)]
+#[path = "render/crds.rs"]
+mod crds;
+#[cfg(test)]
 #[path = "render/guard.rs"]
 mod guard;
 #[cfg(test)]
@@ -19,8 +22,14 @@ mod hostile;
 #[path = "render/mutations.rs"]
 mod mutations;
 #[cfg(test)]
+#[path = "render/operators.rs"]
+mod operators;
+#[cfg(test)]
 #[path = "render/shapes.rs"]
 mod shapes;
+#[cfg(test)]
+#[path = "render/tool.rs"]
+mod tool;
 #[cfg(test)]
 #[path = "render/validators.rs"]
 mod validators;

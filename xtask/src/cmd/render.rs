@@ -65,22 +65,33 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     judge(&rendered, ui)?;
     report_open_digests(&rendered, arguments.require_pinned, ui)?;
     if arguments.stdout {
-        for file in rendered.iter().flat_map(|one| &one.files) {
-            ui.data(&format!("---\n# {}\n{}", file.path, file.text));
-        }
-        return Ok(());
+        return print(&rendered, ui);
     }
     let disk = files::on_disk(&root)?;
     if let Some(revision) = &arguments.against {
-        let old = history::at(&root, revision).await?;
-        let whole = render::all(&root)?;
-        let changes = change::between(&old, &history::afterwards(&disk, &whole));
-        return weigh(&changes, arguments, ui);
+        let old = concerned(history::at(&root, revision).await?, &rendered, arguments);
+        let disk = concerned(disk, &rendered, arguments);
+        return weigh(&history::changes(&old, &disk, &rendered), arguments, ui);
     }
     if arguments.diff_live || arguments.cluster {
         return ask_cluster(&rendered, arguments, ui).await;
     }
     settle(&root, &rendered, &disk, arguments, ui)
+}
+
+/// Prints every file, as documents that can be piped on.
+fn print(rendered: &[Rendered], ui: &Ui) -> Result<()> {
+    for file in rendered.iter().flat_map(|one| &one.files) {
+        match ui.format() {
+            Format::Json => {
+                ui.json(&serde_json::json!({"file": file.path, "text": file.text}))?;
+            }
+            Format::Text => {
+                ui.data(&format!("---\n# file: {}\n{}", file.path, file.text.trim_end()));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Keeps one environment.
@@ -95,6 +106,18 @@ fn choose(rendered: &mut Vec<Rendered>, name: &str) -> Result<()> {
         return Err(Failure::usage(format!("there is no environment `{name}`")).hint(hint).into());
     }
     Ok(())
+}
+
+/// The files that the chosen environments concern: all, or those of the only one.
+fn concerned(
+    all: BTreeMap<String, String>,
+    rendered: &[Rendered],
+    arguments: &Arguments,
+) -> BTreeMap<String, String> {
+    match (rendered, &arguments.env) {
+        ([only], Some(_)) => history::of_environment(&all, &only.environment),
+        _ => all,
+    }
 }
 
 /// Shows every broken rule, and fails where there is one.
@@ -164,6 +187,7 @@ async fn ask_cluster(rendered: &[Rendered], arguments: &Arguments, ui: &Ui) -> R
         Failure::usage("kubectl is not installed").hint("install kubectl, or put it on PATH")
     })?;
     let cluster = Cluster::new(program, arguments.context.clone());
+    cluster.reach().await?;
     let on_kubernetes = rendered.iter().filter(|one| !one.objects.is_empty());
     let mut changes = Vec::new();
     for one in on_kubernetes {
@@ -197,27 +221,16 @@ fn settle(
         std::fs::read_to_string(&page).with_context(|| format!("read {}", docs::PAGE))?;
     let new_page = docs::refreshed(&old_page)?;
     if arguments.check {
-        for difference in &differences {
-            ui.data(&difference.describe());
-        }
+        let mut differences = differences;
         if old_page != new_page {
-            ui.data(&format!(
-                "{} is stale\n{}",
-                docs::PAGE,
-                files::lines_between(&old_page, &new_page)
-            ));
+            let lines = files::lines_between(&old_page, &new_page);
+            differences.push(Difference::Stale { path: docs::PAGE.into(), lines });
         }
-        if differences.is_empty() && old_page == new_page {
-            ui.line(&format!("{} files are as rendered, no rule is broken", files.len()));
-            return Ok(());
-        }
-        let message = format!("{} rendered files differ", differences.len());
-        return Err(Failure::refused(message).hint("cargo xtask render").into());
+        return show(&differences, files.len(), ui);
     }
-    let old = history::on_disk(disk);
-    let whole = if arguments.env.is_some() { render::all(root)? } else { rendered.to_vec() };
-    let changes = change::between(&old, &history::afterwards(disk, &whole));
-    if !old.is_empty() {
+    let lying = concerned(disk.clone(), rendered, arguments);
+    let changes = history::changes(&lying, &lying, rendered);
+    if !lying.is_empty() {
         let serious: Vec<Change> =
             changes.into_iter().filter(|change| change.class != change::Class::Harmless).collect();
         weigh(&serious, arguments, ui)?;
@@ -233,6 +246,22 @@ fn settle(
     }
     ui.line(&format!("{} files rendered, {} changed", files.len(), differences.len()));
     Ok(())
+}
+
+/// Shows how the disk differs from what would be rendered, and fails where it does.
+fn show(differences: &[Difference], files: usize, ui: &Ui) -> Result<()> {
+    for difference in differences {
+        match ui.format() {
+            Format::Json => ui.json(&difference.facts())?,
+            Format::Text => ui.data(&difference.describe()),
+        }
+    }
+    if differences.is_empty() {
+        ui.line(&format!("{files} files are as rendered, no rule is broken"));
+        return Ok(());
+    }
+    let message = format!("{} rendered files differ", differences.len());
+    Err(Failure::refused(message).hint("cargo xtask render").into())
 }
 
 /// Prints every value.

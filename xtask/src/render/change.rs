@@ -8,10 +8,11 @@ use serde_json::Value;
 use super::object::{Object, at};
 use super::rules::HOLDS_DATA;
 
+pub mod compose;
 mod server;
 
 /// Why a change is refused, and what that protects from.
-pub const RULES: [(&str, &str); 9] = [
+pub const RULES: [(&str, &str); 10] = [
     ("data-object-removed", "a rename or removal of what holds data"),
     ("data-path-changed", "a server that looks for its data elsewhere and initialises anew"),
     ("image-major-changed", "a server that cannot read the data of the former major version"),
@@ -20,6 +21,7 @@ pub const RULES: [(&str, &str); 9] = [
     ("claim-size", "a size that the disk cannot take on"),
     ("protection-removed", "the next sync deleting what this one may not"),
     ("application-moved", "ArgoCD pruning everything that the new path does not hold"),
+    ("compose-volume-removed", "a renamed volume, which docker compose makes anew and empty"),
     ("service-removed", "clients without the address that they know"),
 ];
 

@@ -10,7 +10,10 @@ use super::object::{Object, at, items};
 use super::rules::HOLDS_DATA;
 use super::{Rendered, read};
 use crate::failure::Failure;
-use crate::process::{Invocation, Output};
+use crate::process::Invocation;
+
+/// How long a cluster may take to say who it is.
+const REACH_LIMIT: Duration = Duration::from_secs(30);
 
 /// A cluster that kubectl reaches.
 pub struct Cluster {
@@ -41,6 +44,19 @@ impl Cluster {
             .deadline(Duration::from_secs(120))
     }
 
+    /// Asks whether the cluster answers at all, so that its silence is not taken for a refusal.
+    ///
+    /// # Errors
+    /// kubectl cannot be run, or no cluster answers it.
+    pub async fn reach(&self) -> Result<()> {
+        let asked = self.kubectl(&["get", "--raw", "/version", "--request-timeout=15s"]);
+        match asked.deadline(REACH_LIMIT).output().await {
+            Ok(output) if output.code == Some(0) => Ok(()),
+            Ok(output) => Err(unreachable(output.stderr.trim()).into()),
+            Err(error) => Err(unreachable(&format!("{error:#}")).into()),
+        }
+    }
+
     /// Compares the cluster with one environment.
     ///
     /// # Errors
@@ -59,7 +75,7 @@ impl Cluster {
         if !matches!(output.code, Some(0 | 1))
             || (output.code == Some(1) && output.stdout.is_empty())
         {
-            return Err(unreachable(&output).into());
+            return Err(unreachable(output.stderr.trim()).into());
         }
         let mut changes = Vec::new();
         for (before, after) in pairs(&output.stdout) {
@@ -86,7 +102,7 @@ impl Cluster {
             .await
             .context("list what holds data in the cluster")?;
         if output.code != Some(0) {
-            return Err(unreachable(&output).into());
+            return Err(unreachable(output.stderr.trim()).into());
         }
         let found: Value = serde_json::from_str(&output.stdout).context("read kubectl's answer")?;
         let application = values.argocd.as_ref().map(|argocd| argocd.application.as_str());
@@ -141,8 +157,8 @@ impl Cluster {
     }
 }
 
-fn unreachable(output: &Output) -> Failure {
-    Failure::usage(format!("kubectl cannot answer: {}", output.stderr.trim()))
+fn unreachable(said: &str) -> Failure {
+    Failure::usage(format!("kubectl cannot answer: {said}"))
         .hint("check `kubectl cluster-info`, or name a --context")
 }
 

@@ -12,7 +12,7 @@ use super::values::choice::{Engine, Workload};
 use super::values::server::OtherImage;
 use super::values::{Environment, Values};
 
-mod access;
+pub mod access;
 mod alerts;
 mod compose;
 
@@ -192,7 +192,8 @@ fn files(
     values: &Values,
     templates: &Templates,
 ) -> Result<Map<String, Value>> {
-    let file = |name: &str| templates.fill(&format!("apps/paradedb/files/{name}.j2"), context);
+    let context = Templates::context(context);
+    let file = |name: &str| templates.fill(&format!("apps/paradedb/files/{name}.j2"), &context);
     let lines = settings::settings(values);
     let conf: String = lines.iter().map(|(name, value)| settings::line(name, value)).collect();
     let mut configuration = Map::new();
@@ -217,6 +218,10 @@ fn files(
     }
     if let Some(compose) = &values.compose {
         all.extend(compose::facts(values, compose, &conf, &file)?);
+    }
+    if values.workload == Workload::Cnpg {
+        let statements = access::operator_statements(values, &file("grants.sql")?);
+        all.insert("cnpg_sql".into(), statements.into());
     }
     if values.backup.is_some() {
         all.insert("dump_script".into(), file("dump.sh")?.into());

@@ -46,13 +46,18 @@ impl Templates {
         Ok(Templates { engine })
     }
 
+    /// What templates see, made once for all of them.
+    pub fn context(facts: &impl Serialize) -> Value {
+        Value::from(Serde(facts))
+    }
+
     /// Fills one template.
     ///
     /// # Errors
     /// The template does not exist, has a syntax error, or uses a name that is not defined; the
     /// message names template and line.
-    pub fn fill(&self, name: &str, context: &impl Serialize) -> Result<String> {
-        let filled = self.engine.get_template(name).and_then(|t| t.render(Serde(context)));
+    pub fn fill(&self, name: &str, context: &Value) -> Result<String> {
+        let filled = self.engine.get_template(name).and_then(|t| t.render(context.clone()));
         filled.map_err(|error| {
             let line = error.line().map(|line| format!(":{line}")).unwrap_or_default();
             let place = format!("fill templates/{}{line}", error.name().unwrap_or(name));
@@ -94,7 +99,8 @@ mod tests {
     fn fill(name: &str, template: &str) -> Result<String> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(name), template).unwrap();
-        let context = serde_json::json!({"on": "on", "flag": true, "list": ["a", "b"]});
+        let context =
+            Templates::context(&serde_json::json!({"on": "on", "flag": true, "list": ["a", "b"]}));
         Templates::new(folder.path()).unwrap().fill(name, &context)
     }
 

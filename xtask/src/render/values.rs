@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::context;
 use crate::failure::Failure;
 use explain::{Field, values};
 
@@ -173,6 +174,32 @@ impl Values {
         ];
         match needs.iter().find(|(chosen, given, ..)| *chosen && !given) {
             Some((_, _, choice, group)) => Err(format!("{choice} needs `{group}`")),
+            None => self.fits_operator(),
+        }
+    }
+
+    /// What CloudNativePG cannot do.
+    fn fits_operator(&self) -> Result<(), String> {
+        let Some(cnpg) = self.cnpg.as_ref().filter(|_| self.workload == Workload::Cnpg) else {
+            return Ok(());
+        };
+        if cnpg.backup_schedule.is_some() && cnpg.object_store.is_none() {
+            let why = "a base backup needs a place to go; dumps are `backup`";
+            return Err(format!("cnpg.backup_schedule needs `cnpg.object_store`: {why}"));
+        }
+        if self.secret.source == choice::SecretSource::Sealed {
+            let why = "the operator reads one Secret for each role, and seals are bound to a name";
+            return Err(format!("workload cnpg needs secret.source existing or external: {why}"));
+        }
+        if self.database.superuser.as_str() != "postgres" {
+            return Err("workload cnpg: database.superuser is always `postgres`".into());
+        }
+        let reserved = |name: &str| {
+            ["pg_", "cnpg_"].iter().any(|prefix| name.starts_with(prefix))
+                || ["postgres", "streaming_replica"].contains(&name)
+        };
+        match context::access::roles(self).iter().find(|role| reserved(role.name.as_str())) {
+            Some(role) => Err(format!("workload cnpg: the operator reserves `{}`", role.name)),
             None => Ok(()),
         }
     }

@@ -151,6 +151,7 @@ async fn a_revision_is_read_from_git_with_peoples_own_files() {
     std::fs::remove_file(path.join("claim.yml")).unwrap();
 
     let old = history::at(folder.path(), "HEAD").await.unwrap();
+    let old = history::objects(&old);
     assert_eq!(old.len(), 1);
     let changes = change::between(&old, &[]);
     assert_eq!(refused_by(&changes, "data-object-removed").accept, "pvc/old");

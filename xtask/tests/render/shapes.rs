@@ -25,8 +25,10 @@ pub fn rendered(name: &str, text: &str) -> anyhow::Result<Rendered> {
 
 /// Production, moved to CloudNativePG.
 pub fn cnpg() -> String {
-    let more = "\nworkload: cnpg\ncnpg:\n  backup_schedule: 0 3 * * *\n";
-    values("production") + more
+    let more = "\nworkload: cnpg\ncnpg:\n  object_store: store\n  backup_schedule: 0 3 * * *\n";
+    let secret = "  name: rbs-paradedb-secret\n  source: external\n  external: \
+        { store: vault, entry: robson/paradedb }\n";
+    values("production").replace("  name: rbs-paradedb-secret\n", secret) + more
 }
 
 /// Production, with a server outside the cluster.

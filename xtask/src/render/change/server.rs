@@ -108,7 +108,13 @@ fn major_of(image: &str) -> Option<u32> {
     digits.split(['.', '-']).next()?.parse().ok()
 }
 
-fn major(object: &Object, path: &str, [old, new]: &[String; 2]) -> Option<Change> {
+fn major(object: &Object, path: &str, images: &[String; 2]) -> Option<Change> {
+    let effect = other_major(images)?;
+    Some(Change::refused(object, "image-major-changed", path, effect))
+}
+
+/// What another image does, where it is not surely of the same major version.
+pub fn other_major([old, new]: &[String; 2]) -> Option<String> {
     if old == new {
         return None;
     }
@@ -116,12 +122,11 @@ fn major(object: &Object, path: &str, [old, new]: &[String; 2]) -> Option<Change
     if old_major.is_some() && old_major == new_major {
         return None;
     }
-    let effect = format!(
+    Some(format!(
         "{old} becomes {new}: PostgreSQL {} cannot start on the data of {}",
         shown(new_major),
         shown(old_major)
-    );
-    Some(Change::refused(object, "image-major-changed", path, effect))
+    ))
 }
 
 fn shown(major: Option<u32>) -> String {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::render::settings;
 use crate::render::values::Values;
-use crate::render::values::choice::{Engine, Platform};
+use crate::render::values::choice::{Engine, Platform, Workload};
 use crate::render::values::scalar::{Cidr, Identifier, Seconds, SecretKey};
 
 /// Settings that CloudNativePG decides itself.
@@ -18,30 +18,59 @@ const OPERATOR_OWNS: [&str; 6] = [
 ];
 
 /// A role that the init SQL makes.
-struct Role<'a> {
-    name: &'a Identifier,
+pub struct Role<'a> {
+    /// Its name.
+    pub name: &'a Identifier,
+    /// What it is for; ends the name of its Secret where each role has one.
+    pub part: &'static str,
     key: &'a SecretKey,
     option: &'static str,
+    member_of: Option<&'static str>,
 }
 
-fn roles(values: &Values) -> Vec<Role<'_>> {
+impl Role<'_> {
+    /// Whether it may stream changes.
+    pub fn replicates(&self) -> bool {
+        self.option == "REPLICATION"
+    }
+
+    /// The Secret and the key in it that hold its password. CloudNativePG reads one Secret of the
+    /// type basic-auth for each role.
+    pub fn password(&self, values: &Values) -> (String, String) {
+        match values.workload {
+            Workload::Cnpg => (format!("{}-{}", values.secret.name, self.part), "password".into()),
+            _ => (values.secret.name.to_string(), self.key.to_string()),
+        }
+    }
+}
+
+/// Every role of an environment, the owner first.
+pub fn roles(values: &Values) -> Vec<Role<'_>> {
     let database = &values.database;
     let keys = &values.secret.keys;
-    let plain = |name, key| Role { name, key, option: "NOREPLICATION" };
+    let plain =
+        |part, name, key| Role { part, name, key, option: "NOREPLICATION", member_of: None };
+    let reads = Some("pg_read_all_data");
+    let replication = plain("replication", &database.replication, &keys.replication);
     let mut all = vec![
-        plain(&database.owner, &keys.owner),
-        plain(&database.runtime, &keys.runtime),
-        plain(&database.search, &keys.search),
-        Role { name: &database.replication, key: &keys.replication, option: "REPLICATION" },
+        plain("owner", &database.owner, &keys.owner),
+        plain("runtime", &database.runtime, &keys.runtime),
+        plain("search", &database.search, &keys.search),
+        Role {
+            option: "REPLICATION",
+            member_of: reads.filter(|_| values.cutover.is_some()),
+            ..replication
+        },
     ];
     if values.backup.is_some() {
-        all.push(plain(&database.backup, &keys.backup));
+        all.push(Role { member_of: reads, ..plain("backup", &database.backup, &keys.backup) });
     }
     if let Some(monitoring) = &values.monitoring {
-        all.push(plain(&monitoring.role, &keys.monitor));
+        let monitor = plain("monitor", &monitoring.role, &keys.monitor);
+        all.push(Role { member_of: Some("pg_monitor"), ..monitor });
     }
     if let Some(pooler) = &values.pooler {
-        all.push(plain(&pooler.lookup, &keys.pooler));
+        all.push(plain("pooler", &pooler.lookup, &keys.pooler));
     }
     all
 }
@@ -59,9 +88,13 @@ pub fn facts(values: &Values) -> Value {
     let roles = roles(values);
     let mut secret_keys = vec![values.secret.keys.superuser.as_str()];
     secret_keys.extend(roles.iter().map(|role| role.key.as_str()));
-    let shown: Vec<Value> = roles
+    let shown: Vec<Value> = roles.iter().map(|role| shown(values, role)).collect();
+    let passwords: serde_json::Map<String, Value> = roles
         .iter()
-        .map(|role| json!({"name": role.name, "key": role.key, "option": role.option}))
+        .map(|role| {
+            let (secret, key) = role.password(values);
+            (role.part.to_string(), json!({"secret": secret, "key": key}))
+        })
         .collect();
     let names: Vec<&str> = roles.iter().map(|role| role.name.as_str()).collect();
     let parameters: serde_json::Map<String, Value> = settings::settings(values)
@@ -71,6 +104,8 @@ pub fn facts(values: &Values) -> Value {
         .collect();
     json!({
         "roles": shown,
+        "managed_roles": &shown[1..],
+        "passwords": passwords,
         "role_names": names,
         "secret_keys": secret_keys,
         "limits": limits(values),
@@ -84,6 +119,30 @@ pub fn facts(values: &Values) -> Value {
             if values.tls.is_some() { "require" } else { "disable" },
         ),
     })
+}
+
+/// One role, as the templates see it.
+fn shown(values: &Values, role: &Role<'_>) -> Value {
+    let member_of: Vec<&str> = role.member_of.into_iter().collect();
+    json!({
+        "name": role.name, "key": role.key, "option": role.option,
+        "replication": role.replicates(), "member_of": member_of,
+        "secret": role.password(values).0,
+    })
+}
+
+/// The statements that CloudNativePG runs once in the new database, one by one: the roles, without
+/// a password, and what they may do.
+pub fn operator_statements(values: &Values, grants: &str) -> Vec<String> {
+    let made = roles(values).into_iter().skip(1).map(|role| {
+        let (name, option) = (role.name, role.option);
+        format!("CREATE ROLE {name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE {option}")
+    });
+    let lines = grants.lines().filter(|line| !line.starts_with("--") && !line.is_empty());
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    // Only a whole statement ends a line with a semicolon.
+    let granted = text.split(";\n").map(|one| one.trim().to_string()).filter(|one| !one.is_empty());
+    made.chain(granted).collect()
 }
 
 /// The lines of pg_hba.conf beyond the loopback: each role from where its clients are.
@@ -102,9 +161,8 @@ fn access(values: &Values, roles: &[Role<'_>]) -> Vec<Value> {
     let mut seen = std::collections::BTreeSet::new();
     all.retain(|line| seen.insert(*line));
     let line = |database: &str, role: &str, addresses: &Cidr| {
-        json!({
-            "kind": kind, "database": database, "role": role, "addresses": addresses,
-        })
+        let place = addresses;
+        json!({"kind": kind, "database": database, "role": role, "addresses": place})
     };
     if values.platform == Platform::Compose {
         // One developer's machine: the tool itself connects as the superuser, through the bridge.

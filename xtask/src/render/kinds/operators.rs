@@ -22,7 +22,13 @@ strict! {
         data: Vec<SecretData>,
     }
     StoreReference { kind: String, name: String, }
-    SecretTarget { name: String, creation_policy: String, deletion_policy: String, }
+    SecretTarget {
+        name: String,
+        creation_policy: String,
+        deletion_policy: String,
+        template: Option<SecretTemplate>,
+    }
+    SecretTemplate { r#type: String, metadata: Option<ObjectMeta>, data: Labels, }
     SecretData { secret_key: String, remote_ref: RemoteReference, }
     RemoteReference { key: String, property: Option<String>, version: Option<String>, }
     SealedSecret {
@@ -53,7 +59,25 @@ strict! {
     ScheduledBackup {
         api_version: String, kind: String, metadata: ObjectMeta, spec: ScheduledBackupSpec,
     }
-    ScheduledBackupSpec { schedule: String, backup_owner_reference: String, cluster: Reference, }
+    ScheduledBackupSpec {
+        schedule: String,
+        backup_owner_reference: String,
+        cluster: Reference,
+        method: String,
+        plugin_configuration: Reference,
+    }
+    Managed { roles: Vec<ManagedRole>, }
+    ManagedRole {
+        name: String,
+        ensure: String,
+        login: bool,
+        superuser: bool,
+        createdb: bool,
+        createrole: bool,
+        replication: bool,
+        in_roles: Vec<String>,
+        password_secret: Reference,
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -75,7 +99,18 @@ struct ClusterSpec {
     storage: ClusterStorage,
     resources: ResourceRequirements,
     bootstrap: Bootstrap,
+    managed: Managed,
+    plugins: Option<Vec<Plugin>>,
     postgresql: ClusterSettings,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Plugin {
+    name: String,
+    #[serde(rename = "isWALArchiver")]
+    archives: bool,
+    parameters: Labels,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,21 +1,26 @@
 //! Rules about the objects of other operators.
 
 use super::{Report, Rule, Set};
+use crate::render::context::access;
 use crate::render::context::image_reference;
-use crate::render::object::items;
+use crate::render::object::{Object, items};
 
-pub(super) const RULES: [Rule; 2] = [
+pub(super) const RULES: [Rule; 4] = [
     Rule::new("secret-keys", "a pod that waits for a key that nobody makes", secret_keys),
     Rule::new("cluster-image", "an operator that runs another server", cluster_image),
+    Rule::new("cluster-roles", "a role of an operator's server that cannot log in", cluster_roles),
+    Rule::new("cluster-backup", "a base backup that has no place to go", cluster_backup),
 ];
 
 fn secret_keys(set: &Set, report: &mut Report) {
-    let name = set.values.secret.name.as_str();
-    let Some(source) = set.objects.iter().find(|object| {
-        object.key.name == name && (object.is("ExternalSecret") || object.is("SealedSecret"))
-    }) else {
-        return;
-    };
+    for source in set.of("ExternalSecret").chain(set.of("SealedSecret")) {
+        keys_of(source, set, report);
+    }
+}
+
+/// Holds the keys that pods use of a Secret against those that its source makes.
+fn keys_of(source: &Object, set: &Set, report: &mut Report) {
+    let name = source.key.name.as_str();
     let made: Vec<&str> = match source.key.kind.as_str() {
         "ExternalSecret" => items(source.at("spec.data"))
             .iter()
@@ -56,6 +61,47 @@ fn cluster_image(set: &Set, report: &mut Report) {
         {
             let path = "spec.postgresql.shared_preload_libraries";
             report.add(object, path, "pg_search is not loaded", "name it in postgresql.preload");
+        }
+    }
+}
+
+fn cluster_roles(set: &Set, report: &mut Report) {
+    for object in set.of("Cluster") {
+        let roles = access::roles(set.values);
+        let secret = |role: &access::Role<'_>| role.password(set.values).0;
+        let path = "spec.bootstrap.initdb.secret.name";
+        if roles.first().is_some_and(|owner| object.text(path) != secret(owner)) {
+            let problem = "the owner's password is in another Secret";
+            report.add(object, path, problem, "name the basic-auth Secret of the owner");
+        }
+        let managed = items(object.at("spec.managed.roles"));
+        for role in roles.iter().skip(1) {
+            let found = managed.iter().find(|one| one["name"] == role.name.as_str());
+            let fits = found.is_some_and(|one| {
+                one["passwordSecret"]["name"] == secret(role)
+                    && one["login"] == true
+                    && one["superuser"] == false
+                    && one["createrole"] == false
+                    && one["replication"] == role.replicates()
+            });
+            if !fits {
+                let problem = format!("{} has no password, or other rights", role.name);
+                report.add(object, "spec.managed.roles", problem, "render it from the values");
+            }
+        }
+    }
+}
+
+fn cluster_backup(set: &Set, report: &mut Report) {
+    for backup in set.of("ScheduledBackup") {
+        let plugin = backup.text("spec.pluginConfiguration.name");
+        let known = set.of("Cluster").any(|cluster| {
+            cluster.key.name == backup.text("spec.cluster.name")
+                && items(cluster.at("spec.plugins")).iter().any(|one| one["name"] == plugin)
+        });
+        if backup.text("spec.method") != "plugin" || !known {
+            let problem = "the Cluster has no object store for it";
+            report.add(backup, "spec.method", problem, "set cnpg.object_store");
         }
     }
 }

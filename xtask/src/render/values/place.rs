@@ -70,6 +70,9 @@ values! {
         instances: u32 = 1;
         /// Whether the image is ParadeDB Enterprise, which alone may have more than one.
         enterprise: bool = false;
+        /// The ObjectStore of the Barman Cloud plugin, which exists already; left out for none.
+        /// WAL and base backups go there.
+        object_store: Option<DnsName> = None;
         /// When the operator takes a base backup to the object store; left out for none.
         backup_schedule: Option<Schedule> = None;
     }

@@ -79,9 +79,8 @@ checked_text! {
     });
     /// An image without tag and digest.
     Repository, "an image repository", |text| text.split('/').all(|part| !part.is_empty()
-        && part.chars().all(|c| {
-            c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_:".contains(c)
-        }));
+        && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()
+            || ".-_:".contains(c)));
     /// An exact image tag; a floating one such as `latest` is refused by a rule.
     Tag, "an exact image tag", |text| matches!(text.len(), 1..=128)
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
