@@ -26,6 +26,12 @@ use crate::servers::programs::Programs;
 
 /// How long one step outside the pause may take to look at a server.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
+/// How long a server may take to come back, outside the pause.
+pub const RESTART_LIMIT: Duration = Duration::from_secs(120);
+/// How long the source may take to come back where something is to be undone: its clients wait.
+const UNDO_LIMIT: Duration = Duration::from_secs(5);
+/// How often a server that is away is called.
+pub const RESTART_EVERY: Duration = Duration::from_millis(500);
 
 /// Asks a run to stop; set by a signal, read between acts and at chunk boundaries.
 #[derive(Clone, Default)]
@@ -99,6 +105,24 @@ impl Server {
         let session = Arc::new(session);
         self.session = Some(session.clone());
         Ok(session)
+    }
+
+    /// The tool's session here; a server that is being restarted is waited for.
+    ///
+    /// # Errors
+    /// As [`Server::session`], after the limit; at once where another server answers.
+    pub async fn session_within(&mut self, limit: Duration) -> Result<Arc<Session>> {
+        let begun = Instant::now();
+        loop {
+            let error = match self.session().await {
+                Ok(session) => return Ok(session),
+                Err(error) => error,
+            };
+            if begun.elapsed() > limit || crate::failure::find(&error).is_some() {
+                return Err(error);
+            }
+            tokio::time::sleep(RESTART_EVERY).await;
+        }
     }
 
     /// Takes the operator's lock here, where it is not held.
@@ -252,6 +276,12 @@ impl Engine {
         self.batches(log).iter().map(|(number, _)| format!("marker_{number}")).collect()
     }
 
+    /// Every name that a batch of this run's direction can have, opened or not: for what clears
+    /// away. A batch that was opened a moment before a crash stands in no journal.
+    pub fn every_ahead(&self) -> Vec<String> {
+        (1..=steps::publish::BATCH_LIMIT).map(|number| self.ahead(number)).collect()
+    }
+
     /// The subscriptions of this run's direction.
     pub fn subscriptions(&self, log: &dyn Log) -> Vec<String> {
         self.batches(log).iter().map(|(number, _)| self.ahead(*number)).collect()
@@ -286,14 +316,26 @@ impl Engine {
         self.options.pause_limit.saturating_sub(began.elapsed())
     }
 
-    /// Before every act: the run is still ours.
+    /// Before every act: the run is still ours. Outside the pause a server may have been restarted
+    /// since: then its lock is taken anew, and the epoch tells whether somebody was faster.
     async fn assert_ownership(&mut self, step: Step) -> Result<()> {
         if step.is_after_decision() {
             return Ok(());
         }
-        if self.source.has_lost_its_lock() || self.target.has_lost_its_lock() {
-            bail!("the operator's lock was lost: a server ended its session");
+        for server in [&mut self.source, &mut self.target] {
+            if !server.has_lost_its_lock() {
+                continue;
+            }
+            if step.is_in_pause() {
+                bail!("the operator's lock was lost: a server ended its session");
+            }
+            server.session_within(RESTART_LIMIT).await?;
+            server.lock().await?;
         }
+        self.assert_epoch().await
+    }
+
+    async fn assert_epoch(&mut self) -> Result<()> {
         let source = self.source.session().await?;
         state::assert_epoch(&source, &self.header.run, self.epoch).await
     }
@@ -339,6 +381,9 @@ impl Hands for Engine {
     }
 
     async fn undo(&mut self, step: Step, log: &mut dyn Log) -> Result<()> {
+        // A process that was frozen must not clear away what its successor has built.
+        self.source.session_within(UNDO_LIMIT).await?;
+        self.assert_epoch().await?;
         steps::undo(step, self, log).await
     }
 

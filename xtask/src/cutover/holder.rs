@@ -162,6 +162,21 @@ pub async fn is_alive(session: &Session, run: &str) -> Result<bool> {
     Ok(row.get(0))
 }
 
+/// Whether a snapshot can still be read under. Only trying tells: a holder may be alive and hold
+/// another one.
+///
+/// # Errors
+/// The server cannot be reached.
+pub async fn holds(endpoint: &Endpoint, snapshot: &str) -> Result<bool> {
+    let session = endpoint.connect("look").await?;
+    begin(&session).await?;
+    let imported = import(&session, snapshot).await;
+    if imported.is_err() && session.is_lost() {
+        bail!("the connection was lost while a snapshot was tried");
+    }
+    Ok(imported.is_ok())
+}
+
 /// The holder's own process: answers on `say`, then holds.
 ///
 /// # Errors

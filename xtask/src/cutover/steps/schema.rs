@@ -1,21 +1,24 @@
 //! `schema`: the target is fenced, and gets the source's schema as the snapshot shows it.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::event::{Event, Side};
-use crate::cutover::fence;
-use crate::cutover::steps::evidence;
+use crate::cutover::steps::{evidence, publish};
+use crate::cutover::{fence, holder};
 use crate::failure::Failure;
-use crate::pg::endpoint::Endpoint;
+use crate::pg::endpoint::{APPLICATION_NAME, Endpoint};
 use crate::process::Invocation;
 
 /// How long `pg_dump` and `pg_restore` may take for a schema without its indexes.
 const SCHEMA_LIMIT: Duration = Duration::from_secs(600);
+
+/// How long ending the programs of a killed tool may take.
+const ENDING_LIMIT: Duration = Duration::from_secs(30);
 
 /// Fences the target, dumps the schema and restores what comes before the rows.
 ///
@@ -31,10 +34,50 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
         former: None,
         now: Some("on, 0".into()),
     })?;
-    let snapshot = last_snapshot(log).context("no snapshot to dump under")?;
+    end_programs(engine).await?;
+    // A program of a tool that died may have brought everything, all at once, before it was ended.
+    if missing_tables(engine).await? == 0 && dump_file(engine).is_file() {
+        return Ok(());
+    }
+    let mut snapshot = last_snapshot(log).context("no snapshot to dump under")?;
+    if !holder::holds(&engine.source.endpoint, &snapshot).await? {
+        // Its holder died. Nothing was read under it yet, so another one does as well.
+        publish::act(engine, log).await?;
+        snapshot = last_snapshot(log).context("no snapshot to dump under")?;
+    }
     dump(engine, &snapshot).await?;
     let arguments = ["--section=pre-data", "--single-transaction"];
     restore(engine, &arguments, SCHEMA_LIMIT).await
+}
+
+/// Ends `pg_dump` and `pg_restore` of a tool that was killed: they outlive it, and would bring what
+/// the next attempt brings as well. The operator's lock is ours, so no living tool has any.
+///
+/// # Errors
+/// They do not end in time, or a server cannot be asked.
+pub async fn end_programs(engine: &mut Engine) -> Result<()> {
+    let (source, target) = engine.sessions().await?;
+    for session in [source, target] {
+        let begun = Instant::now();
+        loop {
+            let ended = session
+                .query(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                     WHERE datname = current_database() AND application_name = $1",
+                    &[&APPLICATION_NAME],
+                )
+                .await
+                .context("end the programs of a tool that was killed")?;
+            if ended.is_empty() {
+                break;
+            }
+            if begun.elapsed() > ENDING_LIMIT {
+                bail!("pg_dump or pg_restore of a killed tool did not end in {ENDING_LIMIT:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    Ok(())
 }
 
 /// The snapshot of the newest batch.
@@ -50,16 +93,19 @@ pub fn dump_file(engine: &Engine) -> PathBuf {
     engine.options.folder.join(format!("{}.schema.dump", engine.header.run))
 }
 
+/// Dumps under another name first, so that a file of the right name is a whole dump.
 async fn dump(engine: &Engine, snapshot: &str) -> Result<()> {
+    let whole = dump_file(engine);
+    let part = whole.with_extension(format!("{}.part", engine.epoch));
     let programs = engine.programs.as_ref().context("pg_dump was not looked for")?;
     let invocation = Invocation::new(&programs.pg_dump)
         .arguments(["--format=custom", "--schema-only", "--no-publications", "--no-subscriptions"])
         .arguments(["--exclude-schema=xtask_cutover", "--no-password"])
         .argument(format!("--snapshot={snapshot}"))
-        .argument(format!("--file={}", dump_file(engine).display()))
+        .argument(format!("--file={}", part.display()))
         .deadline(SCHEMA_LIMIT);
     with_server(invocation, &engine.source.endpoint).run().await.context("dump the schema")?;
-    Ok(())
+    std::fs::rename(&part, &whole).context("name the schema dump")
 }
 
 /// Runs `pg_restore` of the run's dump into the target.
@@ -93,6 +139,21 @@ pub fn with_server(mut invocation: Invocation, endpoint: &Endpoint) -> Invocatio
     invocation
 }
 
+/// How many tables of the plan the target lacks.
+async fn missing_tables(engine: &mut Engine) -> Result<i64> {
+    let target = engine.target.session().await?;
+    let (schemas, names): (Vec<&str>, Vec<&str>) =
+        engine.plan.tables.iter().map(|table| (table.schema.as_str(), table.name.as_str())).unzip();
+    let row = target
+        .query_one(
+            "SELECT count(*) FROM unnest($1::text[], $2::text[]) AS wanted (schema_name, table_name)
+             WHERE to_regclass(format('%I.%I', schema_name, table_name)) IS NULL",
+            &[&schemas, &names],
+        )
+        .await?;
+    Ok(row.get(0))
+}
+
 /// Done when the target is fenced and has every table of the plan.
 ///
 /// # Errors
@@ -102,17 +163,7 @@ pub async fn look(engine: &mut Engine) -> Result<Seen> {
     if !fence::is_closed(&target).await? {
         return Ok(Seen::NotDone);
     }
-    let (schemas, names): (Vec<&str>, Vec<&str>) =
-        engine.plan.tables.iter().map(|table| (table.schema.as_str(), table.name.as_str())).unzip();
-    let missing: i64 = target
-        .query_one(
-            "SELECT count(*) FROM unnest($1::text[], $2::text[]) AS wanted (schema_name, table_name)
-             WHERE to_regclass(format('%I.%I', schema_name, table_name)) IS NULL",
-            &[&schemas, &names],
-        )
-        .await?
-        .get(0);
-    if missing > 0 || !dump_file(engine).is_file() {
+    if missing_tables(engine).await? > 0 || !dump_file(engine).is_file() {
         return Ok(Seen::NotDone);
     }
     Ok(Seen::Done(evidence! {
