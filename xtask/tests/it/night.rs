@@ -36,6 +36,9 @@ const TRAFFIC: u64 = 20;
 /// The promise: with the tool dead before the decision, the source accepts writes again.
 const DEAD_TOOL_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long the way back may take to be at work again after a crash.
+const ARMED_LIMIT: Duration = Duration::from_secs(30);
+
 /// The verb that copies.
 pub const START: &[&str] = &["cutover", "start"];
 /// The verb that lets the target serve.
@@ -165,16 +168,25 @@ impl Night {
 
     /// Whether the newest run, which goes away from `old`, is decided by the row there.
     pub async fn is_decided(&self, old: Server) -> bool {
+        self.decision(old).await.as_deref() == Some("switch")
+    }
+
+    /// Whether nothing is decided about the newest run, which goes away from the plain server.
+    pub async fn is_open(&self) -> bool {
+        self.decision(Server::Plain).await.is_none()
+    }
+
+    async fn decision(&self, old: Server) -> Option<String> {
         let session = self.endpoint(old).connect("test").await.expect("the server answers");
         let sql = "SELECT to_regclass('xtask_cutover.run') IS NOT NULL";
         let is_there: bool = session.query_one(sql, &[]).await.expect("the catalog").get(0);
         if !is_there {
-            return false;
+            return None;
         }
         let run = self.lineage().latest().header.run.clone();
-        let sql = "SELECT coalesce(decision = 'switch', false) FROM xtask_cutover.run WHERE id = $1";
+        let sql = "SELECT decision FROM xtask_cutover.run WHERE id = $1";
         let row = session.query_opt(sql, &[&run]).await.expect("the row can be read");
-        row.is_some_and(|row| row.get(0))
+        row.and_then(|row| row.get(0))
     }
 
     /// The run and its children.
@@ -208,7 +220,10 @@ impl Night {
             _ => None,
         });
         let verdict = verdict.expect("the run is certified");
-        assert_eq!(verdict["verdict"], "equal", "{verdict:?}");
+        let differences: Vec<Event> = (self.events().into_iter())
+            .filter(|event| matches!(event, Event::Difference { .. }))
+            .collect();
+        assert_eq!(verdict["verdict"], "equal", "{verdict:?} {differences:#?}");
     }
 
     /// Waits for writes on one side.
@@ -223,12 +238,21 @@ impl Night {
         self.eye.watch(watches);
     }
 
-    /// What `cutover status` says of the way back.
-    pub async fn way_back(&self) -> String {
-        let invocation = self.invocation(&["cutover", "status", "--format", "json"]);
-        let said = invocation.output().await.expect("status runs");
-        let status: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
-        status["way_back"]["state"].as_str().expect("it has a way back").to_string()
+    /// Waits until `cutover status` says that the way back is armed: after a crash it takes a moment
+    /// until the followers are at work again.
+    pub async fn is_armed(&self) {
+        let began = Instant::now();
+        loop {
+            let invocation = self.invocation(&["cutover", "status", "--format", "json"]);
+            let said = invocation.output().await.expect("status runs").stdout;
+            let first = said.lines().next().unwrap_or_default();
+            let status: serde_json::Value = serde_json::from_str(first).expect("it is JSON");
+            if status["way_back"]["state"] == "armed" {
+                return;
+            }
+            let what = format!("the way back is armed, not {}", status["way_back"]);
+            a_moment(began, ARMED_LIMIT, &what).await;
+        }
     }
 
     /// The processes that hold snapshots for this night.
