@@ -9,6 +9,7 @@ mod completions;
 pub mod cutover;
 mod drill;
 mod holder;
+mod render;
 mod rollback;
 mod servers;
 pub mod verify;
@@ -35,6 +36,8 @@ enum Verb {
     Rollback(rollback::Arguments),
     /// Compare two databases, every row, while they are in use
     Verify(verify::Arguments),
+    /// Render manifests from templates and values, and refuse what could lose data
+    Render(render::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
     /// Keep snapshots alive for another process of this tool
@@ -54,6 +57,7 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> anyhow::Result<()> {
         Verb::Holder => holder::run().await,
         Verb::Servers(arguments) => servers::run(arguments, ui).await,
         Verb::Verify(arguments) => verify::run(arguments, ui).await,
+        Verb::Render(arguments) => render::run(&arguments, ui).await,
         Verb::Completions(arguments) => completions::run(&arguments, ui),
     }
 }

@@ -13,6 +13,7 @@ use crate::cutover::verbs::{self, Operation};
 use crate::failure::Failure;
 use crate::ledger::{self, Verdict};
 use crate::pg::endpoint::{Endpoint, Session, identifier};
+use crate::pg::replication;
 use crate::route::file;
 use crate::workload::{self, Load, Workload};
 
@@ -157,15 +158,33 @@ pub async fn rehearse(operation: &Operation, rehearsal: &Rehearsal) -> Result<Re
     let history = load.stop().await?;
     operation.story.note("asking the oracle");
     let verdict = ledger::check(&history, &operation.target, &phases).await?;
+    let follower = check_follower(operation, &history, &phases).await?;
     let database = operation.target.database.clone();
     verbs::finish(operation, Some(&database), None).await.context("finish")?;
     let mut report = report(operation, engine, verdict)?;
     report.seconds = begun.elapsed().as_secs_f64();
-    if report.verdict.is_clean() {
+    if report.verdict.is_clean() && follower.rows.is_clean() {
         return Ok(report);
     }
-    let findings = report.verdict.lines().join("\n  ");
+    let findings = [report.verdict.lines(), follower.lines()].concat().join("\n  ");
     Err(Failure::undecided(format!("the oracle found faults:\n  {findings}")).into())
+}
+
+/// The same rows must stand on the side that follows, once it has caught up: the way back is armed.
+async fn check_follower(
+    operation: &Operation,
+    history: &workload::History,
+    phases: &[i64],
+) -> Result<Verdict> {
+    let lineage = Lineage::read(&operation.options.folder, None)?.context("read the journals")?;
+    let header = &lineage.latest().header;
+    let name = header.object(header.direction.opposite(), 1);
+    let serving = operation.target.connect("drill").await?;
+    let follower = operation.source.connect("drill").await?;
+    let markers = ["marker_1".to_string()];
+    let id = replication::mark(&serving, &markers, "oracle").await?;
+    replication::await_mark(&follower, &markers, &[name], id, TRAFFIC_LIMIT).await?;
+    ledger::check(history, &operation.source, phases).await
 }
 
 async fn server_identity(endpoint: &Endpoint) -> Result<i64> {
@@ -214,8 +233,7 @@ fn report(operation: &Operation, engine: &'static str, verdict: Verdict) -> Resu
     let lineage = Lineage::read(&operation.options.folder, None)?.context("read the journals")?;
     let first = &lineage.runs[0];
     let fact = |step: Step, name: &str| {
-        let value = evidence(&first.records, step)?.get(name)?.as_u64();
-        value
+        evidence(&first.records, step).and_then(|facts| facts.get(name)?.as_u64())
     };
     let mut turns = Vec::new();
     for (number, run) in lineage.runs.iter().enumerate() {

@@ -10,7 +10,10 @@ pub mod failure;
 pub mod ledger;
 pub mod pg;
 pub mod process;
+pub mod render;
 pub mod route;
 pub mod servers;
+#[cfg(test)]
+mod tidy;
 pub mod ui;
 pub mod workload;

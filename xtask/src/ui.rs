@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cutover::event::{Event, Outcome, Record, Story, WayBack};
+use crate::cutover::event::{Event, Record, Story, WayBack};
 use crate::failure::{self, Failure, tolerate};
 
 /// How output is written.
@@ -264,7 +264,6 @@ fn line_of(event: &Event) -> Option<String> {
         }
         Event::Note { text } => format!("  {text}"),
         Event::Warning { text } => format!("  {careful}warning{careful:#}: {text}"),
-        Event::Ended { outcome } => format!("{good}{}{good:#}", outcome_sentence(*outcome)),
         Event::Lag { bytes: behind } => {
             format!("  lag {}", bytes(u64::try_from(*behind).unwrap_or(0)))
         }
@@ -277,6 +276,7 @@ fn line_of(event: &Event) -> Option<String> {
         | Event::Certified { .. }
         | Event::Changed { .. }
         | Event::Restored { .. }
+        | Event::Ended { .. }
         | Event::Progress { .. } => return None,
     })
 }
@@ -292,17 +292,4 @@ fn facts(evidence: &crate::cutover::event::Evidence) -> String {
         .map(|(name, value)| format!("{} {}", name.replace('_', " "), show(value)))
         .collect();
     all.join(", ")
-}
-
-fn outcome_sentence(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Following => "The target follows. The source serves. Next: cutover switch",
-        Outcome::Switched => "The target serves. Next: cutover status, then finish or rollback",
-        Outcome::Finished => "Finished. The target serves alone; the old side keeps its fence",
-        Outcome::Unwound => "Unwound. The source serves, as before; the target still follows",
-        Outcome::Removed => "Removed. The source serves; nothing of the run is left",
-        Outcome::Halted => "Halted. Who serves is unknown. Next: cutover status",
-        Outcome::Degraded => "The target serves, and a later step failed. Next: cutover status",
-        Outcome::Differs => "The target serves, and differences were found. Next: cutover status",
-    }
 }

@@ -95,7 +95,8 @@ pub struct RunArguments {
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
     /// Sessions per side that copy, build and compare at once
-    #[arg(long, default_value_t = default_jobs(), value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, default_value_t = default_jobs(),
+        value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
     /// The longest write pause before the decision, in seconds; past it the attempt unwinds
     #[arg(long, default_value_t = 5.0, value_name = "SECONDS", help_heading = "Limits")]
@@ -109,6 +110,9 @@ pub struct RunArguments {
     /// How long the follower may take to catch up, in seconds
     #[arg(long, default_value_t = 6 * 3600, value_name = "SECONDS", help_heading = "Limits")]
     catch_up_limit: u64,
+    /// Let slots keep WAL without limit, where a server sets none: the disk may fill
+    #[arg(long, help_heading = "Limits")]
+    accept_unlimited_wal: bool,
     /// A folder with `pg_dump` and `pg_restore`, tried before the usual places; may be repeated
     #[arg(long, value_name = "DIR")]
     bindir: Vec<PathBuf>,
@@ -147,6 +151,7 @@ impl RunArguments {
                 snapshot_limit: Duration::from_secs(self.snapshot_limit),
                 catch_up_limit: Duration::from_secs(self.catch_up_limit),
                 route: self.endpoint_file.clone().map(Route::File),
+                accepts_unlimited_wal: self.accept_unlimited_wal,
                 keep_copy: false,
                 folder: self.journal_dir.clone(),
             },

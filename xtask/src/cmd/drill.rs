@@ -67,7 +67,6 @@ pub struct Arguments {
 /// A verb failed, or the oracle found a fault.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let story = ui.story();
-    let scratch = tempfile::tempdir().context("make a folder for the drill")?;
     let pair = match arguments.source {
         Some(_) => None,
         None => {
@@ -84,9 +83,16 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         (None, Some(source), Some(target)) => (Endpoint::parse(source)?, Endpoint::parse(target)?),
         _ => unreachable!("the command line asks for both or neither"),
     };
-    let beside = |name: &str| scratch.path().join(name);
-    let endpoint_file = arguments.endpoint_file.clone().unwrap_or_else(|| beside("endpoint"));
-    let folder = arguments.journal_dir.clone().unwrap_or_else(|| beside("journal"));
+    // With servers of our own it goes with them, however this ends.
+    let (scratch, _temporary) = match &pair {
+        Some(pair) => (pair.scratch()?, None),
+        None => {
+            let folder = tempfile::tempdir().context("make a folder for the drill")?;
+            (folder.path().to_path_buf(), Some(folder))
+        }
+    };
+    let endpoint_file = arguments.endpoint_file.clone().unwrap_or_else(|| scratch.join("endpoint"));
+    let folder = arguments.journal_dir.clone().unwrap_or(scratch);
     let bindirs = pair.iter().map(|pair| pair.target.bindir().to_path_buf()).collect();
     let engine = crate::drill::engine(&target).await?;
     ui.line(engine_line(engine));
@@ -132,6 +138,7 @@ fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
         snapshot_limit: Duration::from_secs(3600),
         catch_up_limit: Duration::from_secs(600),
         route: Some(route),
+        accepts_unlimited_wal: false,
         keep_copy: false,
         folder,
     }

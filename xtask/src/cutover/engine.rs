@@ -2,8 +2,8 @@
 //! switch keeps in memory. What each step does stands in `steps/`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -32,6 +32,8 @@ pub const RESTART_LIMIT: Duration = Duration::from_secs(120);
 const UNDO_LIMIT: Duration = Duration::from_secs(5);
 /// How often a server that is away is called.
 pub const RESTART_EVERY: Duration = Duration::from_millis(500);
+/// How long a look in the pause may take even where the pause has used up its limit.
+const LEAST_LOOK: Duration = Duration::from_millis(500);
 
 /// Asks a run to stop; set by a signal, read between acts and at chunk boundaries.
 #[derive(Clone, Default)]
@@ -64,6 +66,8 @@ pub struct Options {
     pub catch_up_limit: Duration,
     /// Where clients go.
     pub route: Option<Route>,
+    /// Whether slots may keep WAL without limit.
+    pub accepts_unlimited_wal: bool,
     /// Whether removing a run leaves the copied tables.
     pub keep_copy: bool,
     /// The folder of journals, dumps and logs.
@@ -80,6 +84,8 @@ pub struct Server {
     pub peer: Endpoint,
     /// Who it is; a connection to anybody else is refused.
     pub identity: Identity,
+    /// The backends that write the journal's mirror here.
+    pub mirror: Arc<Mutex<Vec<i32>>>,
     session: Option<Arc<Session>>,
     lock: Option<Lock>,
 }
@@ -87,7 +93,7 @@ pub struct Server {
 impl Server {
     /// A side that nobody has connected to yet.
     pub fn new(side: Side, endpoint: Endpoint, peer: Endpoint, identity: Identity) -> Server {
-        Server { side, endpoint, peer, identity, session: None, lock: None }
+        Server { side, endpoint, peer, identity, mirror: Arc::default(), session: None, lock: None }
     }
 
     /// The tool's session here, opened anew where it was lost, on the server that the run knows.
@@ -157,6 +163,7 @@ impl Server {
             all.push(session.backend().await?);
         }
         all.extend(self.lock.as_ref().map(|lock| lock.backend));
+        all.extend(self.mirror.lock().unwrap_or_else(PoisonError::into_inner).iter());
         Ok(all)
     }
 }
@@ -189,8 +196,10 @@ pub struct Attempt {
     pub guard: Option<steps::gate::Guard>,
     /// The holder that will take the pins.
     pub holder: Option<Holder>,
-    /// Statements prepared to read the sequences.
-    pub sequences: Option<SequenceReader>,
+    /// Statements prepared to read the sequences of the source and of the target.
+    pub sequences: Option<(SequenceReader, SequenceReader)>,
+    /// The source's catalog when the schema was last seen to be the planned one.
+    pub signature: Option<String>,
     /// The barrier row behind the fence.
     pub barrier: Option<i64>,
     /// Nobody can write on the source.
@@ -356,7 +365,9 @@ pub fn evidence(log: &dyn Log, wanted: Step) -> Option<&Evidence> {
 
 impl Hands for Engine {
     async fn look(&mut self, step: Step, log: &dyn Log) -> Seen {
-        let limit = if step.is_in_pause() { self.options.pause_limit } else { LOOK_LIMIT };
+        // Whether the decision stands is worth any wait; the rest of the pause is not.
+        let is_bounded = step.is_in_pause() && step != Step::Decide;
+        let limit = if is_bounded { self.pause_left().max(LEAST_LOOK) } else { LOOK_LIMIT };
         let looked = tokio::time::timeout(limit, steps::look(step, self, log)).await;
         match looked {
             Ok(Ok(seen)) => seen,

@@ -162,12 +162,12 @@ pub async fn is_alive(session: &Session, run: &str) -> Result<bool> {
     Ok(row.get(0))
 }
 
-/// Whether a snapshot can still be read under. Only trying tells: a holder may be alive and hold
-/// another one.
+/// Whether a snapshot is still held: asked by trying to see what it sees. A holder may be alive and
+/// hold another one.
 ///
 /// # Errors
 /// The server cannot be reached.
-pub async fn holds(endpoint: &Endpoint, snapshot: &str) -> Result<bool> {
+pub async fn is_held(endpoint: &Endpoint, snapshot: &str) -> Result<bool> {
     let session = endpoint.connect("look").await?;
     begin(&session).await?;
     let imported = import(&session, snapshot).await;

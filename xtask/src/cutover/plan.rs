@@ -101,6 +101,16 @@ pub async fn fingerprint(session: &Session) -> Result<String> {
     Ok(facts::fingerprint(&facts::facts(session).await?))
 }
 
+/// A quick signature of a database's catalog: equal only if no schema change was committed between.
+/// It means nothing on another server, or after a restart from a dump.
+///
+/// # Errors
+/// The catalog cannot be read.
+pub async fn signature(session: &Session) -> Result<String> {
+    let sql = include_str!("../pg/sql/catalog_signature.sql");
+    Ok(session.query_one(sql, &[]).await?.get(0))
+}
+
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

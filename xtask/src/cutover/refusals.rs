@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::pg::endpoint::{Endpoint, Session, identifier, literal};
+use crate::pg::facts;
 use crate::pg::replication;
 use crate::pg::state;
 
@@ -52,6 +53,8 @@ pub struct Sides<'a> {
     pub client: Option<&'a Endpoint>,
     /// Whether rows will be copied: then the target must be empty and not older.
     pub copies: bool,
+    /// Whether slots may keep WAL without limit.
+    pub accepts_unlimited_wal: bool,
 }
 
 /// Runs every check.
@@ -71,12 +74,16 @@ pub async fn find(sides: &Sides<'_>) -> Result<Vec<Refusal>> {
         all.extend(rights(side, session).await?);
         all.extend(settings(side, session).await?);
         all.extend(prepared_transactions(side, session).await?);
+        if !sides.accepts_unlimited_wal {
+            all.extend(wal_budget(side, session).await?);
+        }
     }
     all.extend(encodings(source, target).await?);
     all.extend(objects(source).await?);
     all.extend(extensions(source, target).await?);
     all.extend(roles(source, target).await?);
     all.extend(role_settings(source, target).await?);
+    all.extend(database_rights(source, target).await?);
     all.extend(other_replication(source).await?);
     if sides.copies {
         all.extend(target_is_empty(target).await?);
@@ -159,6 +166,22 @@ async fn settings(side: &str, session: &Session) -> Result<Vec<Refusal>> {
         }
     }
     Ok(all)
+}
+
+/// The server's own limit is the budget: it holds after the tool has died, and it costs the way
+/// back, never the service.
+async fn wal_budget(side: &str, session: &Session) -> Result<Vec<Refusal>> {
+    let sql = "SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'";
+    let megabytes: i64 = session.query_one(sql, &[]).await?.get(0);
+    if megabytes >= 0 {
+        return Ok(Vec::new());
+    }
+    let problem = format!("a slot on the {side} may keep WAL until the disk is full");
+    let fix = format!(
+        "on the {side}: ALTER SYSTEM SET max_slot_wal_keep_size = '…GB' to half its free disk, \
+         then SELECT pg_reload_conf(); or accept it with --accept-unlimited-wal"
+    );
+    Ok(vec![Refusal::new("wal-retention", problem, fix)])
 }
 
 async fn prepared_transactions(side: &str, session: &Session) -> Result<Vec<Refusal>> {
@@ -257,6 +280,31 @@ async fn role_settings(source: &Session, target: &Session) -> Result<Vec<Refusal
         Refusal::new("role-setting", problem, fix)
     };
     Ok(missing.map(refuse).collect())
+}
+
+/// Owner and grants of the database itself, which no dump of its contents carries.
+async fn database_rights(source: &Session, target: &Session) -> Result<Vec<Refusal>> {
+    let (ours, theirs) = tokio::try_join!(facts::facts(source), facts::facts(target))?;
+    let differences = facts::compare(&ours, &theirs).into_iter().filter(|one| {
+        one.object == "database" && one.kind == "owner"
+            || one.kind == "grant" && one.object.starts_with("database to ")
+    });
+    let database: String = target.query_one("SELECT current_database()::text", &[]).await?.get(0);
+    let database = identifier(&database);
+    let refuse = |one: facts::Difference| {
+        let side = |text: Option<String>| text.unwrap_or_else(|| "nothing".into());
+        let (ours, theirs) = (side(one.source), side(one.target));
+        let problem = format!(
+            "{} of the {}: {ours} on the source, {theirs} on the target",
+            one.kind, one.object
+        );
+        let fix = match one.kind.as_str() {
+            "owner" => format!("on the target: ALTER DATABASE {database} OWNER TO {ours}"),
+            _ => format!("on the target: GRANT or REVOKE … ON DATABASE {database}, to {ours}"),
+        };
+        Refusal::new("database-rights", problem, fix)
+    };
+    Ok(differences.map(refuse).collect())
 }
 
 async fn other_replication(source: &Session) -> Result<Vec<Refusal>> {

@@ -9,7 +9,7 @@ use crate::cutover::header::Header;
 use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::verbs::Operation;
 use crate::cutover::verify::Certificate;
-use crate::cutover::{fence, way_back};
+use crate::cutover::{fence, plan, way_back};
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::replication;
 use crate::pg::state;
@@ -39,6 +39,8 @@ pub struct Status {
     pub differences_digest: Option<String>,
     /// Settings that the run has changed and not restored.
     pub changed: Vec<String>,
+    /// What a person should act on.
+    pub warnings: Vec<String>,
     /// The last error.
     pub error: Option<String>,
     /// What to do next.
@@ -88,6 +90,7 @@ pub async fn status(operation: &Operation) -> Result<Status> {
             .map(Certificate::digest_of_differences),
         certificate: certificate.map(|one| sentence(&one)),
         changed: changed(&lineage),
+        warnings: warnings(phase, latest, source.as_ref()).await,
         error: last_error(latest),
         next: next_command(phase, serves),
     })
@@ -106,6 +109,7 @@ fn without_run(fenced: (Option<bool>, Option<bool>)) -> Status {
         certificate: None,
         differences_digest: None,
         changed: Vec::new(),
+        warnings: Vec::new(),
         error: None,
         next: next_command(Phase::Absent, "source"),
     }
@@ -149,6 +153,28 @@ async fn observe(
             (WayBack::NotNeeded, replication::lag(source, &slot).await.ok())
         }
     }
+}
+
+/// What would stop a switch, or end the following, if nobody acts.
+async fn warnings(phase: Phase, latest: &Run, source: Option<&Session>) -> Vec<String> {
+    let (Some(source), Phase::Copying | Phase::Following) = (source, phase) else {
+        return Vec::new();
+    };
+    if latest.header.parent.is_some() {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    let slot = latest.header.object(latest.header.direction, 1);
+    if let Ok(Some(danger)) = replication::slot_danger(source, &slot).await {
+        all.push(danger);
+    }
+    let planned = latest.plan().map(|plan| plan.fingerprint);
+    if let (Ok(planned), Ok(now)) = (planned, plan::fingerprint(source).await)
+        && planned != now
+    {
+        all.push("the schema of the source has changed since the plan: switch will refuse".into());
+    }
+    all
 }
 
 fn disagreement(latest: &Run, decided: Option<Decision>) -> Option<String> {

@@ -60,6 +60,8 @@ pub struct Planned {
     pub source: Identity,
     /// Who the target is.
     pub target: Identity,
+    /// What the database part of the pause is expected to take, in milliseconds.
+    pub expected_pause_ms: f64,
 }
 
 impl Planned {
@@ -145,13 +147,26 @@ async fn survey(
         target_for_source: &target_peer,
         client: client.as_ref(),
         copies,
+        accepts_unlimited_wal: operation.options.accepts_unlimited_wal,
     };
     Ok(Planned {
         refusals: refusals::find(&sides).await?,
         plan: Plan::survey(source, target).await?,
         source: state::identity(source).await?,
         target: state::identity(target).await?,
+        expected_pause_ms: expected_pause(source, target).await?,
     })
+}
+
+/// An estimate, in milliseconds: what the pause takes anyway, and its round trips at their present
+/// speed. Rehearse on the same machines for a figure to rely on.
+async fn expected_pause(source: &Session, target: &Session) -> Result<f64> {
+    /// The two looks at the fence, and a subscription's worker that leaves.
+    const ANYWAY_MS: f64 = 70.0;
+    /// Statements that wait for their answer between fence and release, on each side.
+    const ROUND_TRIPS: f64 = 20.0;
+    let both = source.round_trip().await? + target.round_trip().await?;
+    Ok(ANYWAY_MS + ROUND_TRIPS * both.as_secs_f64() * 1000.0)
 }
 
 /// Copies everything and lets the target follow; goes on where an earlier `start` ended.
@@ -373,11 +388,15 @@ pub fn course(header: &Header) -> Vec<Step> {
 
 /// Takes the run over, drives it to its goal, and turns a bad end into an error.
 async fn run(operation: &Operation, mut journal: Journal, goal: Goal) -> Result<Outcome> {
+    if operation.interrupt.is_requested() {
+        return Err(Failure::interrupted("interrupted before anything had begun").into());
+    }
     let mut engine = open(operation, &journal).await?;
     let mut mirrors = Vec::new();
     for server in [&engine.source, &engine.target] {
         let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
-        mirrors.push(tokio::spawn(state::mirror(server.endpoint.clone(), lines)));
+        let mirror = state::mirror(server.endpoint.clone(), lines, server.mirror.clone());
+        mirrors.push(tokio::spawn(mirror));
         journal.mirror_to(sender);
     }
     journal.append(Event::Verb {
@@ -391,7 +410,30 @@ async fn run(operation: &Operation, mut journal: Journal, goal: Goal) -> Result<
     for mirror in mirrors {
         state::finish_mirror(mirror).await;
     }
-    judge(goal, outcome, &journal)
+    let outcome = judge(goal, outcome, &journal)?;
+    operation.story.note(ending(outcome, engine.header.direction));
+    Ok(outcome)
+}
+
+/// Where things stand after a good end, and what comes next.
+fn ending(outcome: Outcome, direction: Direction) -> String {
+    let (ahead, behind, turn) = match direction {
+        Direction::Forward => ("ParadeDB", "plain PostgreSQL", "rollback"),
+        Direction::Backward => ("plain PostgreSQL", "ParadeDB", "cutover switch"),
+    };
+    match outcome {
+        Outcome::Following => {
+            format!("{ahead} follows, {behind} serves. Next: cargo xtask cutover switch")
+        }
+        Outcome::Switched => {
+            format!("{ahead} serves, {behind} follows. Next: cargo xtask {turn}, or cutover finish")
+        }
+        Outcome::Finished => format!("{ahead} serves alone. {behind} keeps its data and its fence"),
+        Outcome::Removed => "nothing of the run is left; plain PostgreSQL serves".into(),
+        Outcome::Unwound | Outcome::Halted | Outcome::Degraded | Outcome::Differs => {
+            format!("{behind} serves, as before")
+        }
+    }
 }
 
 async fn open(operation: &Operation, journal: &Journal) -> Result<Engine> {

@@ -41,6 +41,8 @@ pub async fn observe(header: &Header, source: &Session, target: &Session) -> Res
         WayBack::Arming
     } else if !subscription.running {
         WayBack::AtRisk(format!("nothing works for subscription {name} at the moment"))
+    } else if let Some(danger) = replication::slot_danger(target, &name).await? {
+        WayBack::AtRisk(danger)
     } else if lag > LAG_AT_RISK {
         WayBack::AtRisk(format!("the other side is {} MB behind", lag >> 20))
     } else if let Some(object) = changed_object(source, target).await? {
@@ -53,7 +55,6 @@ pub async fn observe(header: &Header, source: &Session, target: &Session) -> Res
 
 /// The first object whose definition differs: a change of schema that only one side has seen.
 async fn changed_object(source: &Session, target: &Session) -> Result<Option<String>> {
-    let (ours, theirs) = tokio::try_join!(facts::facts(source), facts::facts(target))?;
-    let difference = facts::compare(&ours, &theirs).into_iter().next();
+    let difference = facts::differences(source, target).await?.into_iter().next();
     Ok(difference.map(|difference| format!("{} {}", difference.kind, difference.object)))
 }

@@ -1,9 +1,10 @@
 //! Digests of rows, computed in the server: the rows themselves stay where they are.
 //!
 //! A digest is a count and two sums of seeded 64-bit hashes over the text of every row. Sums do not
-//! depend on order, count duplicates, and can be added up over ranges. The text form is used because
-//! hashing values would call 1.0 and 1.00, or 0 and -0, equal. Sessions come from
-//! [`Endpoint::connect`](crate::pg::endpoint::Endpoint::connect), which pins how values are printed.
+//! depend on order, count duplicates, and can be added up over ranges. The text form is used
+//! because hashing values would call 1.0 and 1.00, or 0 and -0, equal. Sessions come from
+//! [`Endpoint::connect`](crate::pg::endpoint::Endpoint::connect), which pins how values are
+//! printed.
 
 use std::ops::AddAssign;
 
@@ -93,19 +94,40 @@ pub struct TableReader {
     /// `"schema"."name"`.
     table: String,
     columns: Vec<String>,
-    /// Name and type of every key column.
-    key: Vec<(String, String)>,
+    key: Vec<KeyColumn>,
+    /// Whether ranges follow the order of bytes rather than that of the database.
+    by_bytes: bool,
     seeds: [i64; 2],
 }
 
+/// A column of a key.
+#[derive(Debug, Clone)]
+struct KeyColumn {
+    name: String,
+    type_name: String,
+    is_text: bool,
+}
+
 impl TableReader {
-    /// A reader of a table as one side describes it.
-    pub fn new(relation: &Relation, seeds: [i64; 2]) -> TableReader {
-        let name_and_type = |column: &&Column| (column.name.clone(), column.type_name.clone());
+    /// A reader of a table as one side describes it. `same_order` says whether both databases order
+    /// texts alike. Where a key's order may differ, ranges follow the order of bytes: they are right
+    /// on both sides, but no index helps, so that each costs a scan.
+    pub fn new(relation: &Relation, seeds: [i64; 2], same_order: bool) -> TableReader {
+        let key_column = |column: &&Column| KeyColumn {
+            name: column.name.clone(),
+            type_name: column.type_name.clone(),
+            is_text: column.collation.is_some(),
+        };
+        let ordered_alike = |column: &&Column| match column.collation.as_deref() {
+            None | Some("pg_catalog.\"C\"" | "pg_catalog.\"POSIX\"") => true,
+            Some("pg_catalog.\"default\"") => same_order,
+            Some(_) => false,
+        };
         TableReader {
             table: relation.qualified(),
             columns: relation.columns.iter().map(|column| column.name.clone()).collect(),
-            key: relation.key_columns().iter().map(name_and_type).collect(),
+            key: relation.key_columns().iter().map(key_column).collect(),
+            by_bytes: !relation.key_columns().iter().all(ordered_alike),
             seeds,
         }
     }
@@ -115,13 +137,19 @@ impl TableReader {
         !self.key.is_empty()
     }
 
+    /// Whether the index of the key finds the rows of a range.
+    pub fn has_fast_ranges(&self) -> bool {
+        self.has_key() && !self.by_bytes
+    }
+
     /// The digest of a range.
     ///
     /// # Errors
     /// The table cannot be read, or lacks a column.
     pub async fn digest(&self, session: &Session, range: &Range) -> Result<Digest> {
         let sql = format!(
-            "SELECT count(*), coalesce(sum({}), 0)::text, coalesce(sum({}), 0)::text FROM ({}) AS rows",
+            "SELECT count(*), coalesce(sum({}), 0)::text, coalesce(sum({}), 0)::text
+             FROM ({}) AS rows",
             self.hash(0),
             self.hash(1),
             self.row_texts("", &self.within(range)),
@@ -166,7 +194,7 @@ impl TableReader {
         if !self.has_key() {
             bail!("cut {}: it has no key", self.table);
         }
-        let key = self.key_list("t");
+        let key = self.ordered_key();
         let names: Vec<String> = (0..self.key.len()).map(|at| format!("k{at}")).collect();
         let named = key.iter().zip(&names).map(|(column, name)| format!("{column} AS {name}"));
         let sql = format!(
@@ -184,8 +212,8 @@ impl TableReader {
         Ok(rows.iter().map(|row: &Row| row.get(0)).collect())
     }
 
-    /// The rows of a part of the table as text in `row_text`, with more columns before it. `OFFSET 0`
-    /// keeps the planner from computing the text once for each hash.
+    /// The rows of a part of the table as text in `row_text`, with more columns before it.
+    /// `OFFSET 0` keeps the planner from computing the text once for each hash.
     fn row_texts(&self, more: &str, condition: &str) -> String {
         let columns: Vec<String> =
             self.columns.iter().map(|name| format!("t.{}", identifier(name))).collect();
@@ -203,13 +231,22 @@ impl TableReader {
 
     /// The key's columns, quoted, of a table alias.
     fn key_list(&self, alias: &str) -> Vec<String> {
-        self.key.iter().map(|(name, _)| format!("{alias}.{}", identifier(name))).collect()
+        self.key.iter().map(|column| format!("{alias}.{}", identifier(&column.name))).collect()
+    }
+
+    /// The key's columns as ranges order them.
+    fn ordered_key(&self) -> Vec<String> {
+        let ordered = |(sql, column): (String, &KeyColumn)| match self.by_bytes && column.is_text {
+            true => format!("{sql} COLLATE \"C\""),
+            false => sql,
+        };
+        self.key_list("t").into_iter().zip(&self.key).map(ordered).collect()
     }
 
     /// A key's values as typed literals.
     fn key_values(&self, key: &Key) -> Vec<String> {
-        let typed = |(value, (_, of_type)): (&String, &(String, String))| {
-            format!("{}::{of_type}", literal(value))
+        let typed = |(value, column): (&String, &KeyColumn)| {
+            format!("{}::{}", literal(value), column.type_name)
         };
         key.iter().zip(&self.key).map(typed).collect()
     }
@@ -217,7 +254,7 @@ impl TableReader {
     /// The condition that a row lies in a range, or nothing.
     fn within(&self, range: &Range) -> String {
         let bound = |operator: &str, key: &Key| {
-            let (columns, values) = (self.key_list("t"), self.key_values(key));
+            let (columns, values) = (self.ordered_key(), self.key_values(key));
             format!("({}) {operator} ({})", columns.join(", "), values.join(", "))
         };
         let bounds: Vec<String> = range

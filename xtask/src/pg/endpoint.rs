@@ -37,6 +37,11 @@ const SESSION_OPTIONS: &str = "-c default_transaction_read_only=off \
     -c TimeZone=UTC -c bytea_output=hex -c lc_monetary=C -c xmlbinary=base64 \
     -c client_min_messages=warning -c client_connection_check_interval=1000";
 
+/// Settings of the sessions that a child of ours opens: a fence or an impatient default must not
+/// end `pg_dump`.
+const PROGRAM_OPTIONS: &str = "-c default_transaction_read_only=off -c statement_timeout=0 \
+    -c lock_timeout=0 -c idle_in_transaction_session_timeout=0";
+
 /// One database on one server, and who to be there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -154,7 +159,7 @@ impl Endpoint {
             ("PGPORT".to_string(), self.port.to_string()),
             ("PGDATABASE".to_string(), self.database.clone()),
             ("PGUSER".to_string(), self.user.clone()),
-            ("PGOPTIONS".to_string(), "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0".to_string()),
+            ("PGOPTIONS".to_string(), PROGRAM_OPTIONS.to_string()),
             ("PGAPPNAME".to_string(), APPLICATION_NAME.to_string()),
             ("PGCONNECT_TIMEOUT".to_string(), CONNECT_LIMIT.as_secs().to_string()),
         ];
@@ -210,7 +215,7 @@ impl Endpoint {
         let task = tokio::spawn(async move {
             tolerate(connection.await, "whoever waits for an answer on it gets the error");
         });
-        Ok(Session { client, version, task })
+        Ok(Session { client, version, backend: Default::default(), task })
     }
 
     fn config(&self) -> Config {
@@ -242,7 +247,7 @@ impl Endpoint {
         let task = tokio::spawn(async move {
             tolerate(connection.await, "whoever waits for an answer on it gets the error");
         });
-        Ok(Session { client, version, task })
+        Ok(Session { client, version, backend: Default::default(), task })
     }
 
     fn password_from_file(&self) -> Result<Option<String>> {
@@ -330,6 +335,7 @@ pub struct Session {
     client: tokio_postgres::Client,
     /// `server_version_num`, such as `160014`.
     pub version: i32,
+    backend: tokio::sync::OnceCell<i32>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -344,7 +350,25 @@ impl Session {
     /// # Errors
     /// The connection is lost.
     pub async fn backend(&self) -> Result<i32> {
-        Ok(self.query_one("SELECT pg_backend_pid()", &[]).await?.get(0))
+        let ask = || async {
+            let row = self.query_one("SELECT pg_backend_pid()", &[]).await?;
+            anyhow::Ok(row.get(0))
+        };
+        self.backend.get_or_try_init(ask).await.copied()
+    }
+
+    /// The time of one round trip to the server: the least of a few.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub async fn round_trip(&self) -> Result<Duration> {
+        let mut least = Duration::MAX;
+        for _ in 0..5 {
+            let begun = std::time::Instant::now();
+            self.simple_query("SELECT 1").await?;
+            least = least.min(begun.elapsed());
+        }
+        Ok(least)
     }
 
     /// Whether the server or the network has ended the session.

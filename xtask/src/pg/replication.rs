@@ -250,7 +250,7 @@ pub async fn slot_is_usable(session: &Session, name: &str) -> Result<bool> {
     Ok(row.is_some_and(|row| row.get(0)))
 }
 
-/// Whether a slot exists, usable or not.
+/// Whether a slot of that name exists, usable or not.
 ///
 /// # Errors
 /// The connection is lost.
@@ -633,6 +633,31 @@ pub async fn advance_origin(session: &Session, name: &str, position: &str) -> Re
         .await
         .with_context(|| format!("advance the origin of subscription {name}"))?;
     Ok(())
+}
+
+/// Whether a slot is close to the limit at which its server gives it up, and why it is thought so.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn slot_danger(session: &Session, name: &str) -> Result<Option<String>> {
+    let row = session
+        .query_opt(
+            "SELECT wal_status, safe_wal_size, setting::bigint << 20
+             FROM pg_replication_slots, pg_settings
+             WHERE slot_name = $1 AND name = 'max_slot_wal_keep_size'",
+            &[&name],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let (status, safe, limit): (Option<String>, Option<i64>, i64) =
+        (row.get(0), row.get(1), row.get(2));
+    if status.as_deref() == Some("unreserved") {
+        return Ok(Some(format!("slot {name} is past the limit of WAL that it may keep")));
+    }
+    // Four fifths of the budget are used up: time to act, not yet too late.
+    let is_close = limit > 0 && safe.is_some_and(|safe| safe < limit / 5);
+    let left = safe.unwrap_or(0) >> 20;
+    Ok(is_close.then(|| format!("slot {name} may keep only {left} MB of WAL more")))
 }
 
 /// Bytes of WAL between what the publisher wrote and what its follower confirmed.

@@ -1,5 +1,6 @@
 //! What the tool keeps on the servers: its schema, who owns a run, and the mirror of the journal.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -179,17 +180,21 @@ pub async fn assert_epoch(session: &Session, run: &str, epoch: i64) -> Result<()
     }
 }
 
-/// Writes journal lines to a server until the stream ends. What could not be written waits for the
-/// next line, and a lost connection is opened anew only then: a session that our own fence has just
-/// ended must not come back at once, or the fence would see a gap.
-pub async fn mirror(endpoint: Endpoint, mut lines: UnboundedReceiver<Line>) {
+/// Writes journal lines to a server until the stream ends. Its backend is noted in `backends`, so
+/// that our own fence spares it. What could not be written waits for the next line, and a lost
+/// connection is opened anew only then.
+pub async fn mirror(
+    endpoint: Endpoint,
+    mut lines: UnboundedReceiver<Line>,
+    backends: Arc<Mutex<Vec<i32>>>,
+) {
     let mut session: Option<Session> = None;
     let mut pending: Vec<Line> = Vec::new();
     loop {
         let has_ended = lines.recv_many(&mut pending, MIRROR_CHUNK).await == 0;
         if !pending.is_empty() {
             if session.as_ref().is_none_or(Session::is_lost) {
-                session = endpoint.connect("journal").await.ok();
+                session = open_mirror(&endpoint, &backends).await.ok();
             }
             if let Some(open) = &session
                 && store(open, &pending).await.is_ok()
@@ -201,6 +206,13 @@ pub async fn mirror(endpoint: Endpoint, mut lines: UnboundedReceiver<Line>) {
             return;
         }
     }
+}
+
+async fn open_mirror(endpoint: &Endpoint, backends: &Mutex<Vec<i32>>) -> Result<Session> {
+    let session = endpoint.connect("journal").await?;
+    let backend = session.backend().await?;
+    backends.lock().unwrap_or_else(PoisonError::into_inner).push(backend);
+    Ok(session)
 }
 
 async fn store(session: &Session, lines: &[Line]) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What is in a database: the tables whose rows are moved and proved.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -161,6 +161,26 @@ pub async fn tables(session: &Session) -> Result<Vec<Relation>> {
         relation(row, columns)
     };
     Ok(rows.iter().map(relation).collect())
+}
+
+/// The file of every table with rows, by `schema.name`. It changes when a table is rewritten or
+/// truncated; one cheap query, fit for the pause.
+///
+/// # Errors
+/// The catalog cannot be read.
+pub async fn files(session: &Session) -> Result<BTreeMap<String, u32>> {
+    let rows = session.query(include_str!("sql/files.sql"), &[]).await;
+    let rows = rows.context("list the tables' files")?;
+    Ok(rows.iter().map(|row| (row.get("title"), row.get("file"))).collect())
+}
+
+/// How a database orders texts. Two databases that say the same here put keys in the same order.
+///
+/// # Errors
+/// The catalog cannot be read.
+pub async fn text_order(session: &Session) -> Result<String> {
+    let row = session.query_one(include_str!("sql/text_order.sql"), &[]).await;
+    Ok(row.context("read how texts are ordered")?.get(0))
 }
 
 /// Whether COPY may use the binary format for a table between two servers. It is faster, but some

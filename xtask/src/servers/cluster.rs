@@ -195,8 +195,8 @@ impl Cluster {
         self.stop("fast").await
     }
 
-    /// Whether the server was killed and nobody has asked for its exit code since, as in a container
-    /// without an init process. PostgreSQL takes such a process for a living one.
+    /// Whether the server was killed and nobody has asked for its exit code since, as in a
+    /// container without an init process. PostgreSQL takes such a process for a living one.
     fn is_unburied(&self) -> bool {
         let Ok(process) = self.process() else { return false };
         let status = std::fs::read_to_string(format!("/proc/{process}/status"));

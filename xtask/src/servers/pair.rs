@@ -1,5 +1,6 @@
 //! The two servers of a rehearsal.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -43,6 +44,18 @@ impl Pair {
     /// Something is left.
     pub async fn down(self) -> Result<()> {
         self.keeper.end().await
+    }
+
+    /// A folder for the run's own files, which goes with the servers.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn scratch(&self) -> Result<PathBuf> {
+        let path = self.folder.path().join("run");
+        std::fs::DirBuilder::new().mode(0o700).create(&path).context("make the run's folder")?;
+        // The keeper, which removes it, is not root.
+        folder::give_to_servers(&path)?;
+        Ok(path)
     }
 
     /// Lets the servers outlive the tool. The marker by which the sweep knows that the folder is

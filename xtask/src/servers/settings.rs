@@ -22,6 +22,8 @@ pub fn defaults(major: i32, preloaded: Option<&str>) -> Vec<Setting> {
         ("max_wal_senders", "20"),
         ("max_logical_replication_workers", "16"),
         ("max_worker_processes", "32"),
+        // A follower that stays away must not fill the disk.
+        ("max_slot_wal_keep_size", "8GB"),
         ("max_prepared_transactions", "10"),
         // A lost peer is noticed soon, and followed again soon, but not on a busy machine's hiccup.
         ("wal_sender_timeout", "30s"),

@@ -21,7 +21,8 @@ ALTER ROLE trading_app SET statement_timeout = '30s';
 DO $settings$
 BEGIN
     EXECUTE format(
-        'ALTER DATABASE %I SET idle_in_transaction_session_timeout = %L', current_database(), '60s');
+        'ALTER DATABASE %I SET idle_in_transaction_session_timeout = %L',
+        current_database(), '60s');
     EXECUTE format(
         'ALTER ROLE trading_app IN DATABASE %I SET lock_timeout = %L', current_database(), '20s');
     EXECUTE format(

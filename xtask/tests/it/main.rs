@@ -1,8 +1,17 @@
 //! Tests against real servers. One binary, so that all share one pair.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod crash;
+mod journals;
 mod night;
+mod operators;
+mod pagila;
+mod refusals;
+mod secrets;
 mod servers;
 mod support;
+mod tool;
+mod troubles;
+mod verbs;
 mod verify;
 mod workload;

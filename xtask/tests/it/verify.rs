@@ -1,9 +1,10 @@
 //! Every planted difference is found and named, and nothing is reported that is not there.
 
 use xtask::cutover::event::{Side, Story};
-use xtask::cutover::verify::{Barrier, Certificate, Mode, Pin, Request, files, verify};
+use xtask::cutover::verify::{Barrier, Certificate, Mode, Pin, Request, verify};
 use xtask::pg::endpoint::{Endpoint, Session};
 use xtask::pg::sequences::SequenceRule;
+use xtask::pg::survey::files;
 
 use crate::support::fresh_databases;
 

@@ -1,5 +1,7 @@
 //! `cutover finish`: the way back is given up.
 
+use std::io::{BufRead, IsTerminal};
+
 use anyhow::Result;
 
 use crate::cmd::cutover::{RunArguments, listen};
@@ -27,7 +29,23 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let operation = arguments.run.operation(ui)?;
     listen(&operation.interrupt, ui)?;
-    let confirmed = arguments.confirm.as_deref();
-    verbs::finish(&operation, confirmed, arguments.accept_differences.as_deref()).await?;
+    let confirmed = match &arguments.confirm {
+        Some(name) => Some(name.clone()),
+        None => ask(ui)?,
+    };
+    verbs::finish(&operation, confirmed.as_deref(), arguments.accept_differences.as_deref())
+        .await?;
     Ok(())
+}
+
+/// Lets a person at a terminal type the name; a script has to pass it.
+fn ask(ui: &Ui) -> Result<Option<String>> {
+    let input = std::io::stdin();
+    if !input.is_terminal() {
+        return Ok(None);
+    }
+    ui.line("this gives up the way back for good. Type the name of the database that serves:");
+    let mut answer = String::new();
+    input.lock().read_line(&mut answer)?;
+    Ok(Some(answer.trim().to_string()))
 }

@@ -68,22 +68,28 @@ fn text(planned: &Planned, jobs: usize) -> String {
         plan.tables.len(),
         plan.sequences,
         warnings.concat(),
-        effects(jobs)
+        effects(jobs, planned.expected_pause_ms)
     )
 }
 
 /// What a run does to the service, and how each part is undone.
-fn effects(jobs: usize) -> String {
+fn effects(jobs: usize, expected_pause_ms: f64) -> String {
     format!(
-        "what `start` does while clients write:\n\
+        "start     publish, schema, copy, index, follow, arm, prove: undone by `rollback`, which \
+         removes all of it\n\
+         switch    gate, fence, drain, sequences, detach, pin, decide: undone by itself when \
+         anything fails\n\
+         \x20         open, flip, release, reverse, certify: turned back by `rollback`, with every \
+         write since\n\
+         finish    retire: final\n\
+         what `start` does while clients write:\n\
          - locks: ACCESS SHARE on every table until the copy ends; DDL that waits for it longer \
          than 1 s is cancelled\n\
          - xmin horizon: held until the copy ends, so dead rows stay until then\n\
          - WAL: kept on the source from the first step on; watch the disk\n\
          - load: {jobs} sessions that read, {jobs} that write on the target\n\
-         what `switch` does: one write pause; sessions on the source are ended and connect anew\n\
-         how it is undone: `rollback`, at any time until `finish`; before the switch it removes \
-         everything, after it every write since comes along\n\
-         what stays behind then: whatever only the target has, such as search tables and indexes"
+         what `switch` does: one write pause, its database part about {expected_pause_ms:.0} ms; \
+         sessions on the source are ended and connect anew\n\
+         what stays behind at a rollback: whatever only the target has, such as search tables and indexes"
     )
 }

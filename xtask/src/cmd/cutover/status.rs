@@ -73,6 +73,7 @@ fn text(status: &Status) -> String {
         lines.push(format!("accept    finish --accept-differences {digest}"));
     }
     lines.extend(status.changed.iter().map(|changed| format!("changed   {changed}")));
+    lines.extend(status.warnings.iter().map(|warning| format!("WARNING   {warning}")));
     lines.extend(status.error.iter().map(|error| format!("error     {error}")));
     lines.extend(status.disagreement.iter().map(|text| format!("ATTENTION {text}")));
     lines.push(format!("next      {}", status.next));

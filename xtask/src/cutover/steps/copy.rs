@@ -75,7 +75,7 @@ async fn wait_for_disk(engine: &mut Engine) -> Result<()> {
 /// the unfinished tables.
 async fn held_snapshot(engine: &mut Engine, log: &mut dyn Log) -> Result<String> {
     let last = schema::last_snapshot(log).context("no snapshot was exported")?;
-    if !holder::holds(&engine.source.endpoint, &last).await? {
+    if !holder::is_held(&engine.source.endpoint, &last).await? {
         open_next_batch(engine, log).await?;
     }
     queue::move_to_newest_batch(engine, log).await?;

@@ -173,7 +173,8 @@ async fn validate(engine: &mut Engine, log: &dyn Log) -> Result<()> {
 
 /// Whether triggers, rules and policies are there already. They come in one transaction.
 async fn has_rest(source: &Session, target: &Session) -> Result<bool> {
-    let sql = "SELECT (SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal AND tgname <> 'xtask_fence')
+    let sql = "SELECT (SELECT count(*) FROM pg_trigger
+                          WHERE NOT tgisinternal AND tgname <> 'xtask_fence')
                     + (SELECT count(*) FROM pg_policy)
                     + (SELECT count(*) FROM pg_event_trigger)
                     + (SELECT count(*) FROM pg_rewrite WHERE rulename <> '_RETURN')";

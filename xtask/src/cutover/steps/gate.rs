@@ -51,15 +51,17 @@ impl Drop for Guard {
 /// refuses. Clients were not touched.
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let (source, target) = engine.sessions().await?;
-    assert_schema(engine, &source).await?;
-    assert_no_prepared_transactions(&source).await?;
-    wait_for_old_transactions(&source).await?;
-    catch_up(engine, log).await?;
-    catch_slot_up(&target, &engine.back()).await?;
     if !superusers(engine, &source).await?.is_empty() {
         fence::guard_tables(&source, &engine.plan.published).await?;
     }
-    engine.attempt.sequences = Some(SequenceReader::prepare(&source).await?);
+    // The signature comes first: what changes while the facts are read changes it as well.
+    engine.attempt.signature = Some(plan::signature(&source).await?);
+    assert_schema(engine, &source).await?;
+    assert_no_prepared_transactions(&source).await?;
+    wait_for_old_transactions(&source).await?;
+    let readers =
+        (SequenceReader::prepare(&source).await?, SequenceReader::prepare(&target).await?);
+    engine.attempt.sequences = Some(readers);
     holder::end(&source, &engine.header.run).await?;
     holder::end(&target, &engine.header.run).await?;
     let request = Request::Pins {
@@ -70,6 +72,8 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     };
     let (holder, _) = Holder::start(&request, &engine.options.folder).await?;
     engine.attempt.holder = Some(holder);
+    catch_up(engine, log).await?;
+    catch_slot_up(&target, &engine.back()).await?;
     decision::begin_attempt(&source, &engine.header.run, engine.epoch).await?;
     engine.attempt.guard = Some(arm_dead_man(engine).await?);
     Ok(())
@@ -214,7 +218,8 @@ pub async fn look(engine: &mut Engine) -> Result<Seen> {
         let is_alive: bool = source
             .query_one(
                 "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1
-                                AND query LIKE 'CALL xtask_cutover.dead_man%' AND state = 'active')",
+                                AND query LIKE 'CALL xtask_cutover.dead_man%'
+                                AND state = 'active')",
                 &[&guard.backends[0]],
             )
             .await?

@@ -84,7 +84,8 @@ async fn drop_indexes(target: &Session) -> Result<()> {
                AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass
                                AND d.objid = t.oid AND d.deptype = 'e')
              UNION ALL
-             SELECT format('DROP STATISTICS IF EXISTS %I.%I', stxnamespace::regnamespace, stxname), 3
+             SELECT format('DROP STATISTICS IF EXISTS %I.%I', stxnamespace::regnamespace, stxname),
+                    3
              FROM pg_statistic_ext
              ORDER BY rank",
             &[],

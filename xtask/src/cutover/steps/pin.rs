@@ -1,8 +1,6 @@
 //! `pin`: both sides are held at the same logical instant, so that every row can be compared
 //! after the clients were let go. The source is fenced; the target has everything and is closed.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result};
 
 use crate::cutover::drive::{Log, Seen};
@@ -10,7 +8,7 @@ use crate::cutover::engine::Engine;
 use crate::cutover::event::Event;
 use crate::cutover::holder;
 use crate::cutover::steps::evidence;
-use crate::pg::endpoint::Session;
+use crate::pg::survey;
 
 /// Tells the waiting holder to take its snapshots; notes the tables' files meanwhile.
 ///
@@ -19,28 +17,14 @@ use crate::pg::endpoint::Session;
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let (source, target) = engine.sessions().await?;
     let holder = engine.attempt.holder.as_mut().context("no holder was started")?;
-    let (answer, ours, theirs) = tokio::try_join!(holder.pin(), files(&source), files(&target))?;
+    let (answer, ours, theirs) =
+        tokio::try_join!(holder.pin(), survey::files(&source), survey::files(&target))?;
     log.append(Event::Pinned {
         source: answer.source.context("the holder exported no snapshot of the source")?,
         target: answer.target.context("the holder exported no snapshot of the target")?,
         source_files: ours,
         target_files: theirs,
     })
-}
-
-/// The file of every table now, by `schema.name`: a rewritten table gets another, and a snapshot
-/// from before sees none of its rows.
-async fn files(session: &Session) -> Result<BTreeMap<String, u32>> {
-    let rows = session
-        .query(
-            "SELECT n.nspname || '.' || c.relname, pg_relation_filenode(c.oid)
-             FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-             WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema')",
-            &[],
-        )
-        .await
-        .context("note the tables' files")?;
-    Ok(rows.iter().filter_map(|row| Some((row.get(0), row.get::<_, Option<u32>>(1)?))).collect())
 }
 
 /// Done while the holder of the pins is at work on both sides.

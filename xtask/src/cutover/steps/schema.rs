@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::event::{Event, Side};
-use crate::cutover::steps::{evidence, publish};
+use crate::cutover::steps::evidence;
 use crate::cutover::{fence, holder};
 use crate::failure::Failure;
 use crate::pg::endpoint::{APPLICATION_NAME, Endpoint};
@@ -35,17 +35,11 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
         now: Some("on, 0".into()),
     })?;
     end_programs(engine).await?;
+    dump(engine, log).await?;
     // A program of a tool that died may have brought everything, all at once, before it was ended.
-    if missing_tables(engine).await? == 0 && dump_file(engine).is_file() {
+    if missing_tables(engine).await? == 0 {
         return Ok(());
     }
-    let mut snapshot = last_snapshot(log).context("no snapshot to dump under")?;
-    if !holder::holds(&engine.source.endpoint, &snapshot).await? {
-        // Its holder died. Nothing was read under it yet, so another one does as well.
-        publish::act(engine, log).await?;
-        snapshot = last_snapshot(log).context("no snapshot to dump under")?;
-    }
-    dump(engine, &snapshot).await?;
     let arguments = ["--section=pre-data", "--single-transaction"];
     restore(engine, &arguments, SCHEMA_LIMIT).await
 }
@@ -93,17 +87,22 @@ pub fn dump_file(engine: &Engine) -> PathBuf {
     engine.options.folder.join(format!("{}.schema.dump", engine.header.run))
 }
 
-/// Dumps under another name first, so that a file of the right name is a whole dump.
-async fn dump(engine: &Engine, snapshot: &str) -> Result<()> {
+/// Under the snapshot while it is held; after that the gate's fingerprint says that the schema is
+/// still the same. It goes to another name first, so that a file of the right name is a whole dump.
+async fn dump(engine: &Engine, log: &dyn Log) -> Result<()> {
     let whole = dump_file(engine);
     let part = whole.with_extension(format!("{}.part", engine.epoch));
+    let snapshot = last_snapshot(log).context("no snapshot to dump under")?;
+    let is_held = holder::is_held(&engine.source.endpoint, &snapshot).await?;
     let programs = engine.programs.as_ref().context("pg_dump was not looked for")?;
-    let invocation = Invocation::new(&programs.pg_dump)
+    let mut invocation = Invocation::new(&programs.pg_dump)
         .arguments(["--format=custom", "--schema-only", "--no-publications", "--no-subscriptions"])
         .arguments(["--exclude-schema=xtask_cutover", "--no-password"])
-        .argument(format!("--snapshot={snapshot}"))
         .argument(format!("--file={}", part.display()))
         .deadline(SCHEMA_LIMIT);
+    if is_held {
+        invocation = invocation.argument(format!("--snapshot={snapshot}"));
+    }
     with_server(invocation, &engine.source.endpoint).run().await.context("dump the schema")?;
     std::fs::rename(&part, &whole).context("name the schema dump")
 }
@@ -160,10 +159,10 @@ async fn missing_tables(engine: &mut Engine) -> Result<i64> {
 /// The target cannot be asked.
 pub async fn look(engine: &mut Engine) -> Result<Seen> {
     let target = engine.target.session().await?;
-    if !fence::is_closed(&target).await? {
-        return Ok(Seen::NotDone);
-    }
-    if missing_tables(engine).await? > 0 || !dump_file(engine).is_file() {
+    if !fence::is_closed(&target).await?
+        || missing_tables(engine).await? > 0
+        || !dump_file(engine).is_file()
+    {
         return Ok(Seen::NotDone);
     }
     Ok(Seen::Done(evidence! {

@@ -8,13 +8,16 @@ use crate::cutover::engine::Engine;
 use crate::cutover::steps::evidence;
 use crate::pg::sequences::{self, SequenceRule};
 
+/// Why a step cannot go on in a process that did not pass the gate.
+const UNPREPARED: &str = "the gate prepared no statements for the sequences";
+
 /// Reads them all on the source and sets them all on the target, in one round trip each.
 ///
 /// # Errors
 /// A sequence is missing on the target, or a server cannot be asked.
 pub async fn act(engine: &mut Engine) -> Result<()> {
     let (source, target) = engine.sessions().await?;
-    let reader = engine.attempt.sequences.as_ref().context("the sequences were not prepared")?;
+    let (reader, _) = engine.attempt.sequences.as_ref().context(UNPREPARED)?;
     let values = reader.read(&source).await?;
     sequences::apply(&target, &values).await
 }
@@ -25,7 +28,8 @@ pub async fn act(engine: &mut Engine) -> Result<()> {
 /// A server cannot be asked.
 pub async fn look(engine: &mut Engine) -> Result<Seen> {
     let (source, target) = engine.sessions().await?;
-    let (ours, theirs) = tokio::try_join!(sequences::read(&source), sequences::read(&target))?;
+    let (reader, reader_on_target) = engine.attempt.sequences.as_ref().context(UNPREPARED)?;
+    let (ours, theirs) = tokio::try_join!(reader.read(&source), reader_on_target.read(&target))?;
     let ours_on_target: Vec<_> = theirs
         .into_iter()
         .filter(|value| ours.iter().any(|one| one.schema == value.schema && one.name == value.name))

@@ -25,8 +25,7 @@ pub(super) async fn digests(
 }
 
 /// The rows of a differing range that look different. Every row that differs is among them; a row
-/// among them need not: it may have changed between two reads, or the two servers may order texts
-/// differently, so that it lies in another range. Whoever asks looks at each by its key.
+/// among them need not: it may have changed between two reads. Whoever asks looks at each again.
 pub(super) async fn suspects(
     pair: &Pair,
     reader: &TableReader,

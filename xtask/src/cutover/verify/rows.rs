@@ -12,12 +12,12 @@ use crate::cutover::verify::narrow::{digests, suspects};
 use crate::cutover::verify::queue::{Queue, Task};
 use crate::cutover::verify::scope::TablePair;
 use crate::cutover::verify::settle::{Findings, Patience, settle};
-use crate::cutover::verify::{Barrier, Mode, Pair, Pin, Request, TableCertificate, files};
+use crate::cutover::verify::{Barrier, Mode, Pair, Pin, Request, TableCertificate};
 use crate::failure::tolerate;
 use crate::pg::digest::rows::Identity;
 use crate::pg::digest::{Digest, Range, TableReader};
 use crate::pg::endpoint::{Session, literal};
-use crate::pg::survey::Relation;
+use crate::pg::survey::{Relation, files, text_order};
 
 /// A table is cut into ranges of about this many rows …
 const ROWS_PER_RANGE: i64 = 100_000;
@@ -66,13 +66,15 @@ pub(super) async fn compare(
     seeds: [i64; 2],
     story: &Story,
 ) -> Result<Compared> {
+    let (one, other) = tokio::try_join!(text_order(&pair.source), text_order(&pair.target))?;
+    let same_order = one == other;
     let mut certificates = Vec::new();
     let mut jobs = Vec::new();
     for table in tables {
         match why_not_comparable(&table) {
             Some(note) => certificates.push(incomparable(pair, &table, seeds, note).await?),
             None => {
-                let reader = TableReader::new(&table.source, seeds);
+                let reader = TableReader::new(&table.source, seeds, same_order);
                 jobs.push(Job { relation: table.source, reader });
             }
         }
@@ -164,7 +166,7 @@ async fn plan(
         let Job { relation, reader } = &jobs[table];
         let wanted = (relation.rows / ROWS_PER_RANGE).max(relation.bytes / BYTES_PER_RANGE);
         let wanted = u32::try_from(wanted.clamp(1, RANGES_PER_TABLE))?;
-        let cuts = match wanted > 1 && reader.has_key() {
+        let cuts = match wanted > 1 && reader.has_fast_ranges() {
             true => {
                 enter(&pair.source, pins.map(|pins| pins.source)).await?;
                 let cuts = reader.sampled_cuts(&pair.source, wanted, relation.pages).await;
@@ -244,8 +246,8 @@ async fn compare_range(
     Ok(Part { table, source, target, findings, suspects: remembered, started, finished })
 }
 
-/// Enters both pinned snapshots; false where one is gone. A transaction lasts for one range only, so
-/// that its lock never keeps an `ALTER TABLE`, and everyone behind it, waiting for long.
+/// Enters both pinned snapshots; false where one is gone. A transaction lasts for one range only,
+/// so that its lock never keeps an `ALTER TABLE`, and everyone behind it, waiting for long.
 async fn enter_both(pair: &Pair, pins: Option<Pins<'_>>) -> Result<bool> {
     let Some(pins) = pins else { return Ok(true) };
     for (session, pin) in [(&pair.source, pins.source), (&pair.target, pins.target)] {
@@ -355,7 +357,7 @@ async fn incomparable(
 ) -> Result<TableCertificate> {
     let started = Instant::now();
     let whole = Range::whole();
-    let source = TableReader::new(&table.source, seeds).digest(&pair.source, &whole).await?;
+    let source = TableReader::new(&table.source, seeds, false).digest(&pair.source, &whole).await?;
     let mut part = Part {
         table: 0,
         source,
@@ -366,7 +368,7 @@ async fn incomparable(
         finished: Instant::now(),
     };
     if let Some(target) = &table.target {
-        part.target = TableReader::new(target, seeds).digest(&pair.target, &whole).await?;
+        part.target = TableReader::new(target, seeds, false).digest(&pair.target, &whole).await?;
     }
     Ok(certificate(&table.source, vec![part], Some(note)))
 }

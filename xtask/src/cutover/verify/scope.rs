@@ -151,8 +151,8 @@ impl Sequences {
         Ok(Sequences { rule, source })
     }
 
-    /// Reads both again and compares. A sequence that moved on the source meanwhile is in use there:
-    /// nothing can be said about it, and it is listed as outside.
+    /// Reads both again and compares. A sequence that moved on the source meanwhile is in use
+    /// there: nothing can be said about it, and it is listed as outside.
     pub(super) async fn judge(
         self,
         pair: &Pair,

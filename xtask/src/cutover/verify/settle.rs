@@ -13,8 +13,6 @@ use crate::pg::digest::rows::{Identity, Seen, Values};
 const ROUNDS: u32 = 5;
 /// How long the other side gets to catch up where there is no barrier, times the round.
 const WAIT_WITHOUT_BARRIER: Duration = Duration::from_millis(200);
-/// How many suspects one query looks at.
-const SUSPECTS_PER_QUERY: usize = 1000;
 /// How many differing rows a table's certificate shows.
 pub(super) const SHOWN_ROWS: usize = 20;
 /// How many characters of a value are shown.
@@ -58,20 +56,17 @@ pub(super) async fn settle(
     suspects: &[Identity],
     patience: &Patience<'_>,
 ) -> Result<Findings> {
-    let mut findings = Findings::default();
-    for some in suspects.chunks(SUSPECTS_PER_QUERY) {
-        let (real, unsettled) = match patience {
-            Patience::Pinned => (really_different(pair, reader, some).await?, 0),
-            Patience::Live { serving, barrier } => {
-                different_when_still(pair, reader, some, *serving, *barrier).await?
-            }
-        };
-        findings.unsettled += unsettled;
-        for real in real {
-            findings.count += real.rows;
-            if findings.differences.len() < SHOWN_ROWS {
-                findings.differences.extend(describe(pair, reader, &real).await?);
-            }
+    let (real, unsettled) = match patience {
+        Patience::Pinned => (really_different(pair, reader, suspects).await?, 0),
+        Patience::Live { serving, barrier } => {
+            different_when_still(pair, reader, suspects, *serving, *barrier).await?
+        }
+    };
+    let mut findings = Findings { unsettled, ..Findings::default() };
+    for real in real {
+        findings.count += real.rows;
+        if findings.differences.len() < SHOWN_ROWS {
+            findings.differences.extend(describe(pair, reader, &real).await?);
         }
     }
     findings.differences.truncate(SHOWN_ROWS);

@@ -5,8 +5,13 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
-use crate::pg::digest::{Key, Range, TableReader, text_array};
+use crate::pg::digest::{Key, KeyColumn, Range, TableReader, text_array};
 use crate::pg::endpoint::{Session, identifier};
+
+/// How many rows one query looks at by their keys.
+const KEYS_PER_QUERY: usize = 1000;
+/// How many it looks at by their hashes: each query scans the table, so they are few and large.
+const HASHES_PER_QUERY: usize = 50_000;
 
 /// How a row is named: by its key, or in a table without one by the hash of all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,6 +94,19 @@ impl TableReader {
         session: &Session,
         identities: &[Identity],
     ) -> Result<Vec<Option<Seen>>> {
+        let at_once = if self.has_key() { KEYS_PER_QUERY } else { HASHES_PER_QUERY };
+        let mut seen = Vec::with_capacity(identities.len());
+        for some in identities.chunks(at_once) {
+            seen.extend(self.look_at_once(session, some).await?);
+        }
+        Ok(seen)
+    }
+
+    async fn look_at_once(
+        &self,
+        session: &Session,
+        identities: &[Identity],
+    ) -> Result<Vec<Option<Seen>>> {
         let sql = self.looking(identities);
         let mut seen = vec![None; identities.len()];
         if let Some(sql) = sql.by_key {
@@ -130,7 +148,8 @@ impl TableReader {
         let version = "t.xmin::text || t.ctid::text AS version, ";
         let by_key = (!keys.is_empty()).then(|| {
             format!(
-                "SELECT k.number, {}, {}, version FROM (VALUES {}) AS k(number, {}), LATERAL ({}) AS found",
+                "SELECT k.number, {}, {}, version
+                 FROM (VALUES {}) AS k(number, {}), LATERAL ({}) AS found",
                 self.hash(0),
                 self.hash(1),
                 keys.join(", "),
@@ -192,7 +211,8 @@ impl TableReader {
         }
         let list: Vec<String> = hashes.iter().map(|hash| hash[0].to_string()).collect();
         let sql = format!(
-            "SELECT DISTINCT {0}, {1}, row_text FROM ({2}) AS rows WHERE {0} = ANY ('{{{3}}}'::bigint[])",
+            "SELECT DISTINCT {0}, {1}, row_text FROM ({2}) AS rows
+             WHERE {0} = ANY ('{{{3}}}'::bigint[])",
             self.hash(0),
             self.hash(1),
             self.row_texts("", ""),
@@ -206,7 +226,7 @@ impl TableReader {
 
     /// A key for people, such as `id=7`.
     pub fn describe(&self, key: &Key) -> String {
-        let one = |(value, (name, _)): (&String, &(String, String))| format!("{name}={value}");
+        let one = |(value, column): (&String, &KeyColumn)| format!("{}={value}", column.name);
         key.iter().zip(&self.key).map(one).collect::<Vec<_>>().join(", ")
     }
 }

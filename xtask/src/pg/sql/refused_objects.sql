@@ -11,7 +11,8 @@ WITH ours AS (
                         AND d.deptype = 'e')
 )
 SELECT 'replica-identity',
-       format('table %s has no primary key and no replica identity: its updates and deletes cannot be followed', quoted),
+       format('table %s has no primary key and no replica identity: '
+               'its updates and deletes cannot be followed', quoted),
        format('on the source: ALTER TABLE %s REPLICA IDENTITY FULL', quoted)
 FROM ours
 WHERE relkind IN ('r', 'p')
@@ -20,7 +21,8 @@ WHERE relkind IN ('r', 'p')
                SELECT FROM pg_index AS i WHERE i.indrelid = ours.oid AND i.indisprimary)))
 UNION ALL
 SELECT 'identity-type',
-       format('table %s is replicated by whole rows, and column %I has type %s, which has no equality',
+       format('table %s is replicated by whole rows, '
+               'and column %I has type %s, which has no equality',
               quoted, a.attname, format_type(a.atttypid, a.atttypmod)),
        format('on the source: give %s a primary key', quoted)
 FROM ours
@@ -44,7 +46,8 @@ FROM ours WHERE relkind = 'r' AND relpersistence = 'u'
 UNION ALL
 SELECT 'foreign-table',
        format('foreign table %s lives on another server', quoted),
-       format('on the source: DROP FOREIGN TABLE %s, and make it anew on the target afterwards', quoted)
+       format('on the source: DROP FOREIGN TABLE %s, and make it anew on the target afterwards',
+               quoted)
 FROM ours WHERE relkind = 'f'
 UNION ALL
 SELECT 'large-objects',
@@ -54,13 +57,21 @@ FROM pg_largeobject_metadata
 HAVING count(*) > 0
 UNION ALL
 SELECT 'always-trigger',
-       format('trigger %I on %s fires for replicated rows too, and would act twice', t.tgname, quoted),
+       format('trigger %I on %s fires for replicated rows too, and would act twice',
+               t.tgname, quoted),
        format('on the source: ALTER TABLE %s ENABLE TRIGGER %I', quoted, t.tgname)
 FROM ours JOIN pg_trigger AS t ON t.tgrelid = ours.oid
 WHERE NOT t.tgisinternal AND t.tgenabled IN ('A', 'R')
 UNION ALL
+SELECT 'invalid-index',
+       format('index %s is invalid: no dump carries it, and no query uses it', i.indexrelid::regclass),
+       format('on the source: REINDEX INDEX CONCURRENTLY %1$s, or DROP INDEX %1$s', i.indexrelid::regclass)
+FROM pg_index AS i JOIN ours ON ours.oid = i.indrelid
+WHERE NOT i.indisvalid AND ours.relkind <> 'p'
+UNION ALL
 SELECT 'role-read-only',
-       format('role %s sets default_transaction_read_only itself, and so passes the fence', rolname),
+       format('role %s sets default_transaction_read_only itself, and so passes the fence',
+               rolname),
        format('on the source: ALTER ROLE %I RESET default_transaction_read_only', rolname)
 FROM pg_db_role_setting AS s
 JOIN pg_roles AS r ON r.oid = s.setrole,

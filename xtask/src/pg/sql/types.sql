@@ -3,7 +3,8 @@ SELECT t.oid,
        t.typname::text AS name,
        t.typtype::text AS kind,
        t.typbasetype AS base,
-       CASE WHEN t.typsubscript = 'array_subscript_handler'::regproc THEN t.typelem ELSE 0::oid END AS element,
+       CASE WHEN t.typsubscript = 'array_subscript_handler'::regproc THEN t.typelem ELSE 0::oid END
+           AS element,
        coalesce(r.rngsubtype, m.rngsubtype, 0::oid) AS subtype,
        e.extname::text AS extension,
        t.typsend <> 0 AND t.typreceive <> 0 AS travels

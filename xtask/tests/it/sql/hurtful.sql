@@ -8,7 +8,8 @@ CREATE DOMAIN app.email AS text COLLATE "C" DEFAULT 'x@y' NOT NULL
     CONSTRAINT has_at CHECK (VALUE ~ '@') CONSTRAINT short CHECK (length(VALUE) < 100);
 CREATE TYPE app.address AS (street text, number integer, moods app.mood[]);
 CREATE TYPE app.float_range AS RANGE (subtype = float8, subtype_diff = float8mi);
-CREATE SEQUENCE app.free_sequence AS integer INCREMENT -2 MAXVALUE 100 MINVALUE -1000 START 50 CACHE 3 CYCLE;
+CREATE SEQUENCE app.free_sequence AS integer INCREMENT -2
+    MAXVALUE 100 MINVALUE -1000 START 50 CACHE 3 CYCLE;
 
 CREATE TABLE app.customer (
     id bigint GENERATED ALWAYS AS IDENTITY (START 10 INCREMENT 5) PRIMARY KEY,
@@ -28,9 +29,11 @@ CREATE TABLE app.customer (
 ALTER TABLE app.customer DROP COLUMN gone;
 ALTER TABLE app.customer ALTER COLUMN name SET STATISTICS 500;
 COMMENT ON COLUMN app.customer.name IS 'how to call them';
-CREATE INDEX customer_lower ON app.customer (lower(name) DESC NULLS LAST, (balance * 2)) INCLUDE (mood)
+CREATE INDEX customer_lower ON app.customer
+    (lower(name) DESC NULLS LAST, (balance * 2)) INCLUDE (mood)
     WHERE balance > 0 AND mood <> 'sad';
-CREATE UNIQUE INDEX customer_email ON app.customer (email COLLATE "POSIX" text_pattern_ops) WITH (fillfactor = 60);
+CREATE UNIQUE INDEX customer_email ON app.customer
+    (email COLLATE "POSIX" text_pattern_ops) WITH (fillfactor = 60);
 CREATE STATISTICS app.customer_statistics (dependencies, mcv) ON name, mood FROM app.customer;
 
 CREATE TABLE "Strange Schema"."Order ""x""" (
@@ -41,19 +44,23 @@ CREATE TABLE "Strange Schema"."Order ""x""" (
     at timestamp(3) without time zone DEFAULT timezone('UTC', now()),
     "from" char(3),
     bits bit varying(5) DEFAULT B'101',
-    CONSTRAINT "self ref" FOREIGN KEY (parent) REFERENCES "Strange Schema"."Order ""x""" ("Id") NOT VALID
+    CONSTRAINT "self ref" FOREIGN KEY (parent)
+        REFERENCES "Strange Schema"."Order ""x""" ("Id") NOT VALID
 );
 ALTER TABLE "Strange Schema"."Order ""x""" REPLICA IDENTITY FULL;
 ALTER TABLE "Strange Schema"."Order ""x""" ADD CONSTRAINT positive CHECK ("Id" > 0) NOT VALID;
 
 CREATE TABLE app.event (
-    tenant integer NOT NULL, at date NOT NULL, id bigint NOT NULL, customer bigint REFERENCES app.customer,
+    tenant integer NOT NULL, at date NOT NULL, id bigint NOT NULL,
+    customer bigint REFERENCES app.customer,
     body text, PRIMARY KEY (tenant, at, id)
 ) PARTITION BY LIST (tenant);
 CREATE TABLE app.event_1 PARTITION OF app.event FOR VALUES IN (1, 2) PARTITION BY RANGE (at);
 CREATE TABLE app.event_1_old PARTITION OF app.event_1 FOR VALUES FROM (MINVALUE) TO ('2024-01-01');
-CREATE TABLE app.event_1_new (body text, id bigint NOT NULL, tenant integer NOT NULL, customer bigint, at date NOT NULL);
-ALTER TABLE app.event_1 ATTACH PARTITION app.event_1_new FOR VALUES FROM ('2024-01-01') TO (MAXVALUE);
+CREATE TABLE app.event_1_new (
+    body text, id bigint NOT NULL, tenant integer NOT NULL, customer bigint, at date NOT NULL);
+ALTER TABLE app.event_1 ATTACH PARTITION app.event_1_new
+    FOR VALUES FROM ('2024-01-01') TO (MAXVALUE);
 CREATE TABLE app.event_other PARTITION OF app.event DEFAULT;
 CREATE INDEX event_body ON app.event (body);
 CREATE INDEX event_only ON ONLY app.event (id);
@@ -66,12 +73,14 @@ ALTER TABLE app.dog ADD PRIMARY KEY (id);
 CREATE TABLE app.log (line text);
 CREATE UNLOGGED TABLE app.scratch (a integer);
 
-CREATE FUNCTION app.touch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = app, pg_temp
+CREATE FUNCTION app.touch() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = app, pg_temp
     AS $$BEGIN NEW.made := now(); RETURN NEW; END$$;
 CREATE FUNCTION app.total(customer bigint, VARIADIC extra numeric[] DEFAULT '{}') RETURNS numeric
     LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 7
     BEGIN ATOMIC
-        SELECT coalesce(sum(c.balance), 0) FROM app.customer c WHERE c.id = customer GROUP BY c.mood ORDER BY 1;
+        SELECT coalesce(sum(c.balance), 0) FROM app.customer c
+        WHERE c.id = customer GROUP BY c.mood ORDER BY 1;
     END;
 CREATE FUNCTION app.pairs(n integer) RETURNS TABLE (a integer, b text) LANGUAGE sql ROWS 5
     AS 'SELECT g, g::text FROM generate_series(1, n) g';
@@ -89,28 +98,38 @@ CREATE TRIGGER on_event BEFORE INSERT ON app.event FOR EACH ROW EXECUTE FUNCTION
 ALTER TABLE app.event_other DISABLE TRIGGER on_event;
 CREATE RULE quiet AS ON DELETE TO app.log DO INSTEAD NOTHING;
 CREATE RULE copy_line AS ON INSERT TO app.log WHERE NEW.line = 'x'
-    DO ALSO INSERT INTO app.animal (id, name) SELECT a.id + 1, NEW.line FROM app.animal a WHERE a.name = NEW.line;
+    DO ALSO INSERT INTO app.animal (id, name)
+        SELECT a.id + 1, NEW.line FROM app.animal a WHERE a.name = NEW.line;
 CREATE RULE change_line AS ON UPDATE TO app.log WHERE OLD.line <> NEW.line
-    DO ALSO UPDATE app.animal SET name = OLD.line WHERE animal.name = NEW.line AND id IN (SELECT id FROM app.dog);
+    DO ALSO UPDATE app.animal SET name = OLD.line
+        WHERE animal.name = NEW.line AND id IN (SELECT id FROM app.dog);
 
 CREATE VIEW app.plain AS SELECT * FROM app.customer WHERE balance > 3;
 CREATE VIEW app.grouped WITH (security_barrier) AS
-    SELECT c.mood, count(*) AS n, sum(balance) FILTER (WHERE name ~ 'a'), extract(year FROM max(made)) AS year,
+    SELECT c.mood, count(*) AS n, sum(balance) FILTER (WHERE name ~ 'a'),
+           extract(year FROM max(made)) AS year,
            row_number() OVER (PARTITION BY mood ORDER BY count(*) DESC)
-      FROM app.customer c GROUP BY ROLLUP (c.mood), c.name HAVING count(*) > 1 ORDER BY 2 DESC LIMIT 5;
+      FROM app.customer c GROUP BY ROLLUP (c.mood), c.name HAVING count(*) > 1
+     ORDER BY 2 DESC LIMIT 5;
 CREATE VIEW app.joined AS
-    SELECT c.id, o.payload ->> 'a' AS a, o."from", (c.home).street, x.value, o.at AT TIME ZONE 'CET' AS local
+    SELECT c.id, o.payload ->> 'a' AS a, o."from", (c.home).street, x.value,
+           o.at AT TIME ZONE 'CET' AS local
       FROM app.customer c LEFT JOIN "Strange Schema"."Order ""x""" o ON o.customer = c.id
       CROSS JOIN LATERAL jsonb_each_text(o.payload) AS x
      WHERE c.name LIKE 'a%' AND c.mood = ANY (ARRAY['ok', 'happy']::app.mood[]) AND NOT EXISTS
            (SELECT 1 FROM app.animal WHERE animal.id = c.id AND name IN ('x', c.name));
-CREATE VIEW app.united AS SELECT id, name FROM app.animal UNION ALL SELECT 1 AS one, 'x' UNION (SELECT id, name FROM app.dog ORDER BY 1);
-CREATE VIEW app.recursing AS WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 5) SELECT n FROM r;
-CREATE VIEW app.single (only_column) AS SELECT name::varchar(5) || substring(name FROM 2 FOR 3) || trim(both 'x' FROM name)
-    || overlay(name PLACING 'yy' FROM 1) || coalesce(nullif(name, 'q'), CASE WHEN id > 3 THEN 'a' ELSE 'b' END)
+CREATE VIEW app.united AS SELECT id, name FROM app.animal
+    UNION ALL SELECT 1 AS one, 'x' UNION (SELECT id, name FROM app.dog ORDER BY 1);
+CREATE VIEW app.recursing AS
+    WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 5) SELECT n FROM r;
+CREATE VIEW app.single (only_column) AS
+    SELECT name::varchar(5) || substring(name FROM 2 FOR 3) || trim(both 'x' FROM name)
+    || overlay(name PLACING 'yy' FROM 1)
+    || coalesce(nullif(name, 'q'), CASE WHEN id > 3 THEN 'a' ELSE 'b' END)
     FROM app.animal WHERE (id, name) > (1, 'a');
 CREATE VIEW app.checked AS SELECT id, name FROM app.animal WHERE id > 3 WITH CASCADED CHECK OPTION;
-CREATE MATERIALIZED VIEW app.summary AS SELECT mood, count(*) AS n FROM app.customer GROUP BY 1 WITH NO DATA;
+CREATE MATERIALIZED VIEW app.summary AS
+    SELECT mood, count(*) AS n FROM app.customer GROUP BY 1 WITH NO DATA;
 CREATE UNIQUE INDEX summary_mood ON app.summary (mood);
 CREATE VIEW app.over_summary AS SELECT s.*, s IS NULL AS empty FROM app.summary s;
 

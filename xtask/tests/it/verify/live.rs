@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::{EXAMPLE, certificate, only_row, pin, quiet, request, run};
 use crate::support::{CONDITION_LIMIT, fresh_databases};
@@ -10,22 +11,26 @@ use xtask::cutover::verify::{Barrier, Mode, verify};
 use xtask::pg::endpoint::{Endpoint, Session, literal};
 use xtask::pg::sequences::SequenceRule;
 
-/// Ways in which a writer changes the example over and over.
+/// How often the writer writes; much faster, and the follower would fall behind for good.
+const WRITE_EVERY: Duration = Duration::from_millis(10);
+/// Ways in which a writer changes the example over and over. No table grows: a row without a key is
+/// found by a scan on the other side.
 const WRITES: &str = "
     UPDATE item SET price = price + 1, name = name || '.' WHERE id % 50 = $1 % 50;
     DELETE FROM item WHERE id = 200 + $1 - 5;
     INSERT INTO item (id, name) VALUES (200 + $1, 'new');
     INSERT INTO line VALUES ('line', $1);
-    UPDATE line SET number = number + 1 WHERE number % 100 = $1 % 100";
+    UPDATE line SET line = 'older' WHERE line = 'line' AND number = $1 - 3;
+    DELETE FROM line WHERE line = 'older' AND number = $1 - 6";
 
 async fn wait_for(session: &Session, what: &str, sql: &str) {
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     loop {
         if session.query_one(sql, &[]).await.expect("the server answers").get(0) {
             return;
         }
         assert!(began.elapsed() < CONDITION_LIMIT, "{what}");
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -70,7 +75,9 @@ async fn a_busy_source_shows_no_false_differences() {
         async move {
             let session = source.connect_as_client("writer").await.expect("the server answers");
             let mut round = 0;
+            let mut pace = tokio::time::interval(WRITE_EVERY);
             while !stop.load(Ordering::Relaxed) {
+                pace.tick().await;
                 round += 1;
                 let sql = WRITES.replace("$1", &round.to_string());
                 session.batch_execute(&sql).await.expect("the writer writes");

@@ -1,7 +1,7 @@
 //! Planted differences in rows and sequences.
 
 use super::{EXAMPLE, certificate, only_row, pin, planted, quiet, run};
-use crate::support::fresh_databases;
+use crate::support::{fresh_database, fresh_databases, pair};
 use xtask::cutover::verify::Mode;
 
 fn texts(values: [&str; 2]) -> [Option<String>; 2] {
@@ -131,6 +131,28 @@ async fn rows_of_a_large_table_with_a_key_of_texts() {
         "a=zzz, b=-1",
     ];
     assert_eq!(keys, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sides_that_may_order_texts_differently() {
+    let pair = pair().await;
+    let source = fresh_database(&pair.source.endpoint("postgres"), "verify_text_order").await;
+    let maintenance = pair.target.endpoint("postgres");
+    let create = "CREATE DATABASE verify_text_order TEMPLATE template0
+        LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'";
+    run(&maintenance, create).await;
+    let target = maintenance.with_database("verify_text_order");
+    for side in [&source, &target] {
+        let sql = "CREATE TABLE word (word text PRIMARY KEY, number integer);
+            INSERT INTO word SELECT chr(65 + g % 58) || md5(g::text), g
+              FROM generate_series(1, 20000) AS g; ANALYZE word";
+        run(side, sql).await;
+    }
+    run(&target, "DELETE FROM word WHERE number = 5000").await;
+    let found = certificate(&source, &target, Mode::Live { barrier: Some(quiet()) }).await;
+    let word = &found.tables[0];
+    assert_eq!((word.source_rows, word.target_rows, word.difference_count), (20_000, 19_999, 1));
+    assert_eq!((found.schema[0].kind.as_str(), found.schema.len()), ("database", 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,9 +4,11 @@ SELECT 'column', format('%s.%I', r.title, a.attname),
            format_type(a.atttypid, a.atttypmod),
            CASE WHEN a.attcollation <> t.typcollation THEN 'collate ' || c.meaning END,
            CASE WHEN a.attnotnull THEN 'not null' END,
-           CASE a.attidentity WHEN 'a' THEN 'identity always' WHEN 'd' THEN 'identity by default' END,
+           CASE a.attidentity WHEN 'a' THEN 'identity always'
+                WHEN 'd' THEN 'identity by default' END,
            CASE WHEN d.oid IS NOT NULL THEN
-               CASE a.attgenerated WHEN 's' THEN 'generated stored ' WHEN 'v' THEN 'generated virtual '
+               CASE a.attgenerated WHEN 's' THEN 'generated stored '
+                    WHEN 'v' THEN 'generated virtual '
                     ELSE 'default ' END || pg_get_expr(d.adbin, d.adrelid) END),
        r.root
   FROM relation r

@@ -1,5 +1,6 @@
 SELECT 'comment', i.type || ' ' || i.identity, d.description,
-       coalesce((SELECT r.root FROM relation r WHERE d.classoid = 'pg_class'::regclass AND r.oid = d.objoid),
+       coalesce((SELECT r.root FROM relation r
+                 WHERE d.classoid = 'pg_class'::regclass AND r.oid = d.objoid),
                 i.identity)
   FROM pg_description d
   CROSS JOIN LATERAL pg_identify_object(d.classoid, d.objoid, d.objsubid) AS i

@@ -1,5 +1,5 @@
--- NOT NULL is a property of columns here: only PostgreSQL 18 keeps rows for it. A foreign key that a
--- partition has from its parent is named by the server as it likes, so it is called by its parent.
+-- NOT NULL is a property of columns here: only PostgreSQL 18 keeps rows for it. A foreign key that
+-- a partition has from its parent is named by the server as it likes: it is called by its parent.
 SELECT 'constraint',
        CASE WHEN parent.oid IS NULL THEN format('%I on %s', c.conname, r.title)
             ELSE format('part of %I on %s', parent.conname, r.title) END,

@@ -1,10 +1,12 @@
 -- One fact for each object and grantee. What NULL stands for is written out, so that an explicit
 -- list that says the same compares equal. MAINTAIN is new in 17 and is left out.
 SELECT 'grant', format('%s to %s', o.title, grantee.name),
-       string_agg(a.privilege_type || CASE WHEN a.is_grantable THEN ' with grant option' ELSE '' END, ', '
+       string_agg(a.privilege_type
+                  || CASE WHEN a.is_grantable THEN ' with grant option' ELSE '' END, ', '
            ORDER BY a.privilege_type),
        o.root
-  FROM (SELECT title, root, coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)) AS acl
+  FROM (SELECT title, root, coalesce(relacl, acldefault(
+                 CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)) AS acl
           FROM relation WHERE relkind <> 'c'
         UNION ALL
         SELECT format('%s.%I', r.title, a.attname), r.root, a.attacl
@@ -27,8 +29,10 @@ SELECT 'grant', format('%s to %s', o.title, grantee.name),
 UNION ALL
 SELECT 'default privileges',
        format('of %I%s for %s to %s', pg_get_userbyid(d.defaclrole),
-           ' in ' || nullif(d.defaclnamespace, 0)::regnamespace::text, d.defaclobjtype, grantee.name),
-       string_agg(a.privilege_type || CASE WHEN a.is_grantable THEN ' with grant option' ELSE '' END, ', '
+           ' in ' || nullif(d.defaclnamespace, 0)::regnamespace::text, d.defaclobjtype,
+           grantee.name),
+       string_agg(a.privilege_type
+                  || CASE WHEN a.is_grantable THEN ' with grant option' ELSE '' END, ', '
            ORDER BY a.privilege_type),
        'default privileges'
   FROM pg_default_acl d

@@ -15,7 +15,8 @@ WITH extension_member AS MATERIALIZED (
        AND ('pg_type'::regclass, c.reltype) NOT IN (SELECT classid, objid FROM extension_member)
 ), routine AS MATERIALIZED (
     SELECT p.*,
-           format('%I.%I(%s)', s.name, p.proname, pg_get_function_identity_arguments(p.oid)) AS title,
+           format('%I.%I(%s)', s.name, p.proname, pg_get_function_identity_arguments(p.oid))
+               AS title,
            s.name || '.' || p.proname AS root
       FROM pg_proc p JOIN space s ON s.oid = p.pronamespace
      WHERE p.oid >= 16384
@@ -28,8 +29,10 @@ WITH extension_member AS MATERIALIZED (
     SELECT t.*, format('%I.%I', s.name, t.typname) AS title, s.name || '.' || t.typname AS root
       FROM pg_type t JOIN space s ON s.oid = t.typnamespace
      WHERE t.oid >= 16384 AND t.typtype IN ('b', 'c', 'd', 'e', 'r')
-       AND NOT (t.typtype = 'b' AND t.typelem <> 0 AND t.typsubscript = 'array_subscript_handler'::regproc)
-       AND (t.typrelid = 0 OR EXISTS (SELECT FROM pg_class c WHERE c.oid = t.typrelid AND c.relkind = 'c'))
+       AND NOT (t.typtype = 'b' AND t.typelem <> 0
+                AND t.typsubscript = 'array_subscript_handler'::regproc)
+       AND (t.typrelid = 0
+            OR EXISTS (SELECT FROM pg_class c WHERE c.oid = t.typrelid AND c.relkind = 'c'))
        AND ('pg_type'::regclass, t.oid) NOT IN (SELECT classid, objid FROM extension_member)
 ), database AS MATERIALIZED (
     SELECT * FROM pg_database WHERE datname = current_database()

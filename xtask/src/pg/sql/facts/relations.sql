@@ -3,8 +3,10 @@ SELECT fact.kind, r.title, fact.definition, r.root
   LEFT JOIN pg_am a ON a.oid = r.relam
   CROSS JOIN LATERAL (VALUES
       ('relation', concat_ws(' ',
-          CASE r.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
-               WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'foreign table'
+          CASE r.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table'
+               WHEN 'v' THEN 'view'
+               WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence'
+               WHEN 'f' THEN 'foreign table'
                ELSE 'composite type' END,
           CASE r.relpersistence WHEN 'u' THEN 'unlogged' END,
           CASE WHEN a.amname <> 'heap' THEN 'using ' || a.amname END)),

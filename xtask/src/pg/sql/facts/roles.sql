@@ -36,7 +36,8 @@ SELECT 'membership', format('%I in %I', m.rolname, g.rolname),
        concat_ws(', ', 'member',
            CASE WHEN bool_or(a.admin_option) THEN 'with admin option' END,
            -- Before 16 both follow from the member's own attribute, which is a fact of its own.
-           CASE WHEN NOT coalesce(bool_or((to_jsonb(a) ->> 'inherit_option')::boolean), m.rolinherit)
+           CASE WHEN NOT coalesce(bool_or((to_jsonb(a) ->> 'inherit_option')::boolean),
+                                  m.rolinherit)
                      AND m.rolinherit THEN 'without inherit' END,
            CASE WHEN NOT coalesce(bool_or((to_jsonb(a) ->> 'set_option')::boolean), true)
                 THEN 'without set' END),

@@ -12,7 +12,8 @@ UNION ALL
 SELECT 'database', 'collation',
        CASE datlocprovider WHEN 'c' THEN 'libc' WHEN 'i' THEN 'icu' ELSE 'builtin' END || ' '
        || replace(lower(concat_ws(', ', datcollate, datctype,
-              coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'))), 'utf-8', 'utf8'),
+              coalesce(to_jsonb(d) ->> 'datlocale',
+                       to_jsonb(d) ->> 'daticulocale'))), 'utf-8', 'utf8'),
        'database'
   FROM database d
 UNION ALL
@@ -27,7 +28,8 @@ SELECT i.type, i.identity, 'owner ' || pg_get_userbyid(o.owner), i.identity
         UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictowner FROM pg_ts_dict
         UNION ALL SELECT 'pg_language'::regclass, oid, lanowner FROM pg_language
         UNION ALL SELECT 'pg_foreign_server'::regclass, oid, srvowner FROM pg_foreign_server
-        UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, fdwowner FROM pg_foreign_data_wrapper
+        UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, fdwowner
+        FROM pg_foreign_data_wrapper
         UNION ALL SELECT 'pg_cast'::regclass, oid, NULL FROM pg_cast
         UNION ALL SELECT 'pg_transform'::regclass, oid, NULL FROM pg_transform) AS o
   CROSS JOIN LATERAL pg_identify_object(o.class, o.oid, 0) AS i

@@ -18,7 +18,8 @@ SELECT 'event trigger', quote_ident(e.evtname),
    AND p.pronamespace IS DISTINCT FROM to_regnamespace('xtask_cutover')
 UNION ALL
 SELECT 'rule', format('%I on %s', w.rulename, r.title),
-       pg_get_ruledef(w.oid) || CASE w.ev_enabled WHEN 'O' THEN '' ELSE ' enabled ' || w.ev_enabled::text END,
+       pg_get_ruledef(w.oid)
+           || CASE w.ev_enabled WHEN 'O' THEN '' ELSE ' enabled ' || w.ev_enabled::text END,
        r.root
   FROM pg_rewrite w JOIN relation r ON r.oid = w.ev_class
  WHERE w.rulename <> '_RETURN'

@@ -1,12 +1,14 @@
 SELECT 'type', t.title,
        CASE t.typtype
-       WHEN 'e' THEN 'enum (' || coalesce((SELECT string_agg(quote_literal(enumlabel), ', ' ORDER BY enumsortorder)
+       WHEN 'e' THEN 'enum (' || coalesce((
+           SELECT string_agg(quote_literal(enumlabel), ', ' ORDER BY enumsortorder)
                                     FROM pg_enum WHERE enumtypid = t.oid), '') || ')'
        WHEN 'd' THEN concat_ws(' ', 'domain over', format_type(t.typbasetype, t.typtypmod),
            CASE WHEN t.typcollation <> b.typcollation THEN 'collate ' || c.meaning END,
            CASE WHEN t.typnotnull THEN 'not null' END, 'default ' || t.typdefault)
        WHEN 'r' THEN (SELECT concat_ws(' ', 'range over', format_type(g.rngsubtype, NULL),
-                          'collate ' || rc.meaning, 'canonical', g.rngcanonical::regproc, 'difference',
+                          'collate ' || rc.meaning,
+                          'canonical', g.rngcanonical::regproc, 'difference',
                           g.rngsubdiff::regproc, 'multirange', format_type(g.rngmultitypid, NULL))
                         FROM pg_range g LEFT JOIN collation_meaning rc ON rc.oid = g.rngcollation
                        WHERE g.rngtypid = t.oid)

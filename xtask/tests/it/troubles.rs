@@ -1,0 +1,205 @@
+//! What can go wrong around a run: clients, schema changes, disks, servers.
+
+use xtask::process::Invocation;
+use xtask::servers::pair::Pair;
+
+use crate::support::{fresh_database, fresh_databases, own_pair, pair, skip};
+use crate::tool::{EXAMPLE, Tool, ask, sql};
+
+#[tokio::test]
+async fn a_change_of_schema_stops_the_switch_and_undoing_it_helps() {
+    let tool = Tool::following("ddl_before").await;
+    sql(&tool.source, "ALTER TABLE item ADD COLUMN colour text").await;
+    let said = tool.run(&["cutover", "switch"]).await.expect(3);
+    said.naming(&["the schema of the source has changed", "the side that served goes on serving"]);
+    tool.expect_source_writes().await;
+    assert_eq!(tool.status().await["phase"], "following");
+    sql(&tool.source, "ALTER TABLE item DROP COLUMN colour").await;
+    tool.run(&["cutover", "switch"]).await.expect(0);
+}
+
+#[tokio::test]
+async fn a_change_of_schema_after_the_switch_shows_in_the_way_back() {
+    let tool = Tool::following("ddl_after").await;
+    tool.run(&["cutover", "switch"]).await.expect(0);
+    sql(&tool.target, "ALTER TABLE item ADD COLUMN colour text").await;
+    let said = tool.run_as_text(&["cutover", "status"]).await.expect(1);
+    assert!(said.stdout.contains("rollback: AT RISK"), "{}", said.stdout);
+    assert!(said.stdout.contains("public.item"), "{}", said.stdout);
+    // A row that the other side has no column for ends the way back.
+    sql(&tool.target, "INSERT INTO item (name, colour) VALUES ('x', 'red')").await;
+    let stopped = "SELECT NOT subenabled FROM pg_subscription WHERE subname LIKE 'xtask%'";
+    while ask(&tool.source, stopped).await.as_deref() != Some("true") {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let said = tool.run_as_text(&["cutover", "status"]).await.expect(1);
+    assert!(said.stdout.contains("rollback: LOST"), "{}", said.stdout);
+    assert!(said.stdout.contains("public.item"), "{}", said.stdout);
+    let said = tool.run(&["rollback", "--yes"]).await;
+    assert_ne!(said.code, 0, "{}", said.stdout);
+    sql(&tool.target, "INSERT INTO item (name) VALUES ('the target goes on serving')").await;
+}
+
+#[tokio::test]
+async fn a_long_transaction_is_waited_for_and_named() {
+    let tool = Tool::following("long_transaction").await;
+    let client = tool.source.connect_as_client("reporting").await.unwrap();
+    client.batch_execute("BEGIN; SELECT count(*) FROM item").await.unwrap();
+    let backend = client.backend().await.unwrap();
+    let said = tool.run(&["cutover", "switch"]).await.expect(3);
+    said.naming(&[
+        &format!("backend {backend}"),
+        "'reporting'",
+        &format!("pg_terminate_backend({backend})"),
+        "goes on serving",
+    ]);
+    client.batch_execute("COMMIT").await.expect("the client was not harmed");
+    tool.expect_source_writes().await;
+    tool.run(&["cutover", "switch"]).await.expect(0);
+}
+
+#[tokio::test]
+async fn a_prepared_transaction_that_was_left_over_stops_the_switch() {
+    let tool = Tool::following("left_over").await;
+    let begin = "BEGIN; INSERT INTO item (name) VALUES ('p'); PREPARE TRANSACTION 'forgotten'";
+    sql(&tool.source, begin).await;
+    let said = tool.run(&["cutover", "switch"]).await.expect(3);
+    said.naming(&["prepared transaction forgotten", "COMMIT PREPARED 'forgotten'"]);
+    sql(&tool.source, "COMMIT PREPARED 'forgotten'").await;
+    tool.run(&["cutover", "switch"]).await.expect(0);
+    let rows = ask(&tool.target, "SELECT count(*) FROM item WHERE name = 'p'").await;
+    assert_eq!(rows.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn past_its_limit_the_pause_ends_by_itself() {
+    let tool = Tool::following("pause_limit").await;
+    let other = tool.target.connect("blocker").await.unwrap();
+    let switch = tool.begin(&["cutover", "switch", "--pause-limit", "1.5"]);
+    // The gate's own barriers have passed once the fence begins; then apply is stopped.
+    tool.until_journaled(r#""step_started","step":"fence""#).await;
+    other.batch_execute("BEGIN; LOCK TABLE xtask_cutover.marker_1 IN SHARE MODE").await.unwrap();
+    let said = switch.end().await;
+    other.batch_execute("ROLLBACK").await.unwrap();
+    said.expect(3).naming(&["1.5s", "the side that served goes on serving"]);
+    tool.expect_source_writes().await;
+    let status = tool.status().await;
+    assert_eq!((&status["phase"], &status["serves"]), (&"following".into(), &"source".into()));
+    assert_eq!(status["source_fenced"], false);
+    tool.run(&["cutover", "switch"]).await.expect(0);
+}
+
+/// A run on a pair of its own, killed behind its fence; the source has crashed besides.
+async fn left_fenced(own: &Pair, name: &str) -> Tool {
+    let source = fresh_database(&own.source.endpoint("postgres"), name).await;
+    let target = fresh_database(&own.target.endpoint("postgres"), name).await;
+    sql(&source, EXAMPLE).await;
+    let tool = Tool::new(own, source, target);
+    tool.run(&["cutover", "start"]).await.expect(0);
+    let blocker = tool.target.connect("blocker").await.unwrap();
+    let switch = tool.begin(&["cutover", "switch", "--pause-limit", "60"]);
+    tool.until_journaled(r#""step_started","step":"fence""#).await;
+    blocker.batch_execute("BEGIN; LOCK TABLE xtask_cutover.marker_1 IN SHARE MODE").await.unwrap();
+    tool.until_journaled(r#""step_started","step":"drain""#).await;
+    switch.kill().await;
+    own.source.stop_immediate().await.unwrap();
+    own.source.start().await.unwrap();
+    tool
+}
+
+#[tokio::test]
+async fn a_source_that_crashed_in_the_pause_is_unfenced_by_hand() {
+    let own = own_pair().await;
+    let tool = left_fenced(&own, "unfence").await;
+    let status = tool.status().await;
+    assert_eq!((&status["source_fenced"], &status["phase"]), (&true.into(), &"switching".into()));
+    tool.run(&["cutover", "unfence"]).await.expect(0);
+    tool.expect_source_writes().await;
+    assert_eq!(tool.status().await["source_fenced"], false);
+    tool.run(&["cutover", "switch"]).await.expect(0);
+    // Now the target serves, and the source must stay closed.
+    let said = tool.run(&["cutover", "unfence"]).await.expect(4);
+    said.naming(&["the target serves", "rollback"]);
+    assert_eq!(tool.status().await["source_fenced"], true);
+    // Nor may the side that follows be opened by hand before a switch.
+    tool.run(&["rollback", "--yes"]).await.expect(0);
+    let mut other = tool.elsewhere();
+    other.source = tool.target.clone();
+    let said = other.run(&["cutover", "unfence"]).await;
+    assert!([1, 4].contains(&said.code), "{}: {}", said.code, said.stdout);
+    assert_eq!(tool.status().await["target_fenced"], true);
+    own.down().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_next_command_heals_a_source_that_crashed_in_the_pause() {
+    let own = own_pair().await;
+    let tool = left_fenced(&own, "healed").await;
+    tool.run(&["rollback", "--yes"]).await.expect(0);
+    tool.expect_source_writes().await;
+    assert_eq!(tool.status().await["phase"], "absent");
+    own.down().await.unwrap();
+}
+
+/// A file system of its own, small enough to fill.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// None where this user may not mount.
+    async fn mount(megabytes: u32, owner: u32) -> Option<SmallDisk> {
+        let place = tempfile::Builder::new().permissions(open_to_all()).tempdir().unwrap();
+        let options = format!("size={megabytes}m,uid={owner},mode=0700");
+        let mount = Invocation::new("mount").arguments(["-t", "tmpfs", "-o", &options, "none"]);
+        mount.argument(place.path()).run().await.ok()?;
+        Some(SmallDisk(place))
+    }
+
+    async fn grow(&self, megabytes: u32) {
+        let options = format!("remount,size={megabytes}m");
+        let mount = Invocation::new("mount").arguments(["-o", &options]).argument(self.0.path());
+        mount.run().await.expect("the disk grows");
+    }
+
+    async fn unmount(self) {
+        let unmount = Invocation::new("umount").argument("--lazy").argument(self.0.path());
+        unmount.run().await.expect("the disk can be let go");
+    }
+}
+
+fn open_to_all() -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o755)
+}
+
+#[tokio::test]
+async fn a_full_disk_on_the_target_leaves_nothing_half_done() {
+    use std::os::unix::fs::MetadataExt;
+    let pair = pair().await;
+    let owner = std::fs::metadata(pair.target.data()).unwrap().uid();
+    let Some(disk) = SmallDisk::mount(24, owner).await else {
+        skip!("this user may not mount a file system");
+    };
+    let (source, maintenance) =
+        (fresh_databases("full_disk").await.0, pair.target.endpoint("postgres"));
+    let place = disk.0.path().display().to_string();
+    sql(&maintenance, &format!("CREATE TABLESPACE small LOCATION '{place}'")).await;
+    let create = "CREATE DATABASE on_small_disk TEMPLATE template0 TABLESPACE small";
+    sql(&maintenance, create).await;
+    sql(&source, EXAMPLE).await;
+    let grow = "INSERT INTO item (name) SELECT repeat('x', 1000) FROM generate_series(1, 20000)";
+    sql(&source, grow).await;
+    let tool = Tool::new(pair, source, maintenance.with_database("on_small_disk"));
+    let said = tool.run(&["cutover", "start"]).await.expect(3);
+    said.naming(&["No space left on device", "was removed; the source serves"]);
+    tool.expect_source_writes().await;
+    for endpoint in [&tool.source, &tool.target] {
+        let schema = ask(endpoint, "SELECT to_regnamespace('xtask_cutover')").await;
+        assert_eq!(schema, None, "nothing is left on {endpoint}");
+    }
+    assert_eq!(ask(&tool.target, "SELECT to_regclass('public.item')").await, None);
+    disk.grow(200).await;
+    tool.run(&["cutover", "start"]).await.expect(0);
+    tool.run(&["rollback", "--yes"]).await.expect(0);
+    sql(&maintenance, "DROP DATABASE on_small_disk WITH (FORCE)").await;
+    sql(&maintenance, "DROP TABLESPACE small").await;
+    disk.unmount().await;
+}
