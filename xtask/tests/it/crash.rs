@@ -11,7 +11,7 @@ use xtask::cutover::step::Step;
 use xtask::pg::endpoint::Session;
 use xtask::servers::pair::{self, PairOptions};
 
-use crate::night::{Night, ROLLBACK, SWITCH, START, Server, Tool, a_moment, log};
+use crate::night::{Night, ROLLBACK, START, SWITCH, Server, Tool, a_moment, log};
 use crate::support::{own_pair, skip};
 
 mod copy;
@@ -171,8 +171,7 @@ async fn both_servers_crash_between_detach_and_armed() {
     let mut night = Night::on(&pair, "crashed").await;
     night.succeeds(START).await;
     night.watch(true);
-    let steps =
-        [Step::Detach, Step::Pin, Step::Decide, Step::Open, Step::Release, Step::Reverse];
+    let steps = [Step::Detach, Step::Pin, Step::Decide, Step::Open, Step::Release, Step::Reverse];
     for (turn, step) in steps.into_iter().enumerate() {
         let (verb, new) = match turn % 2 {
             0 => (SWITCH, Server::Paradedb),

@@ -287,10 +287,11 @@ impl Night {
             assert!(left.is_empty(), "{endpoint} has {left:?}");
         }
         let target = self.target.connect("test").await.expect("the target answers");
-        let sql = "SELECT count(*) FROM pg_class
+        let sql = "SELECT oid::regclass::text FROM pg_class
                    WHERE relnamespace::regnamespace::text !~ '^(pg_|information_schema)'";
-        let count: i64 = target.query_one(sql, &[]).await.expect("SQL").get(0);
-        assert_eq!(count, 0, "relations are left on the target");
+        let rows = target.query(sql, &[]).await.expect("SQL");
+        let left: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        assert!(left.is_empty(), "{left:?} are left on the target");
     }
 
     /// Ends the night: nothing acknowledged is lost, nobody ever saw two open sides, and no process

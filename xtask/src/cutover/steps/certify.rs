@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::event::{Event, Side};
+use crate::cutover::header::Direction;
 use crate::cutover::holder;
 use crate::cutover::step::Step;
 use crate::cutover::steps::evidence;
@@ -24,22 +25,8 @@ const BARRIER_LIMIT: Duration = Duration::from_secs(120);
 /// # Errors
 /// We could not look. Differences are no error: they stand in the certificate.
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
-    let barrier = barrier(engine, log, Side::Target);
-    let mode = match pins(log) {
-        Some((source, target)) => Mode::Pinned { source, target, barrier: Some(barrier) },
-        None => Mode::Live { barrier: Some(barrier) },
-    };
-    let request = Request {
-        source: engine.source.endpoint.clone(),
-        target: engine.target.endpoint.clone(),
-        serving: Side::Target,
-        mode,
-        jobs: engine.options.jobs,
-        only: Vec::new(),
-        outside: Vec::new(),
-        schema: true,
-        sequences: SequenceRule::NotBehind,
-    };
+    let sequences = sequence_rule(engine).await?;
+    let request = request(engine, log, sequences);
     let certificate = verify::verify(request, &engine.story).await?;
     tell_differences(&certificate, log)?;
     log.append(certified(&certificate)?)?;
@@ -47,6 +34,50 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     engine.attempt.holder = None;
     holder::end(&source, &engine.header.run).await?;
     holder::end(&target, &engine.header.run).await
+}
+
+/// The plain server is always held against ParadeDB, whichever way the run went: what only ParadeDB
+/// has is outside, what it lacks is a difference.
+fn request(engine: &Engine, log: &dyn Log, sequences: SequenceRule) -> Request {
+    let barrier = Some(barrier(engine, log, Side::Target));
+    let (ours, theirs) = (engine.source.endpoint.clone(), engine.target.endpoint.clone());
+    let is_forward = engine.header.direction == Direction::Forward;
+    let mode = match (pins(log), is_forward) {
+        (Some((source, target)), true) => Mode::Pinned { source, target, barrier },
+        (Some((source, target)), false) => Mode::Pinned { source: target, target: source, barrier },
+        (None, _) => Mode::Live { barrier },
+    };
+    let (source, target) = if is_forward { (ours, theirs) } else { (theirs, ours) };
+    Request {
+        source,
+        target,
+        serving: if is_forward { Side::Target } else { Side::Source },
+        mode,
+        jobs: engine.options.jobs,
+        only: Vec::new(),
+        outside: Vec::new(),
+        schema: true,
+        sequences,
+    }
+}
+
+/// The step `sequences` has proved them equal; on the way here they only move on since. Unless the
+/// old side has crashed: recovery moves its sequences up to 32 values ahead of what they gave out,
+/// and says nothing about the new side's.
+async fn sequence_rule(engine: &mut Engine) -> Result<SequenceRule> {
+    if engine.header.direction == Direction::Backward {
+        return Ok(SequenceRule::Outside);
+    }
+    let source = engine.source.session().await?;
+    let row = source
+        .query_opt(
+            "SELECT pg_postmaster_start_time() > decided_at FROM xtask_cutover.run WHERE id = $1",
+            &[&engine.header.run],
+        )
+        .await
+        .context("ask whether the old side was restarted")?;
+    let was_restarted = row.and_then(|row| row.get(0)).unwrap_or(true);
+    Ok(if was_restarted { SequenceRule::Outside } else { SequenceRule::NotBehind })
 }
 
 /// The pins of the last attempt.

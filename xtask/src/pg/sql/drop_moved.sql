@@ -1,9 +1,10 @@
 -- Statements that empty a database of everything but extensions and the tool's own schema, for a
 -- target that was empty before. Schemas of ours go whole; in `public`, object by object. What is a
 -- part of another object, as an identity column's sequence or a range type's constructor, goes with
--- it and cannot be dropped by itself.
+-- it and cannot be dropped by itself. (A partitioned table is no part of itself, though its key's
+-- columns are of it.)
 WITH not_alone AS (
-    SELECT classid, objid FROM pg_depend WHERE deptype IN ('e', 'i')
+    SELECT classid, objid FROM pg_depend WHERE deptype IN ('e', 'i') AND objsubid = 0
 )
 SELECT format('DROP SCHEMA IF EXISTS %I CASCADE', nspname), 1 AS rank
 FROM pg_namespace AS n
