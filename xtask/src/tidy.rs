@@ -11,9 +11,6 @@ mod layers;
 mod text;
 mod tree;
 
-/// The line with which the tests of a file begin.
-const TESTS_BEGIN: &str = "mod tests {";
-
 /// One file of the project.
 struct File {
     /// From the root of the project, with `/` between folders.
@@ -32,8 +29,18 @@ impl File {
 
     /// The lines of code, without comments: of a file of tests none, of others up to their tests.
     fn production(&self) -> impl Iterator<Item = (usize, &str)> {
-        let is_test = self.is_test;
-        self.code().take_while(move |(_, line)| !is_test && *line != TESTS_BEGIN)
+        let end = if self.is_test { 0 } else { self.tests_begin() };
+        self.code().take_while(move |(number, _)| *number < end)
+    }
+
+    /// The line with which the tests within a file begin.
+    fn tests_begin(&self) -> usize {
+        let pairs = self.code().zip(self.code().skip(1));
+        let is_begin = |line: &str, next: &str| {
+            line == "#[cfg(test)]" && next.contains("mod ") && next.ends_with('{')
+        };
+        let mut begins = pairs.filter(|((_, line), (_, next))| is_begin(line, next));
+        begins.next().map_or(usize::MAX, |((number, _), _)| number)
     }
 
     /// The lines of code, without comments.

@@ -243,6 +243,7 @@ fn last_error(run: &Run) -> Option<String> {
 
 fn next_command(phase: Phase, serves: &str) -> String {
     let command = match (phase, serves) {
+        (Phase::Finished, _) => return "nothing: the run is closed".into(),
         (Phase::Absent, _) => "cutover plan",
         (Phase::Copying, _) => "cutover start (goes on), or rollback (removes the copy)",
         (Phase::Following, "target") => "rollback, or cutover finish",
@@ -250,7 +251,6 @@ fn next_command(phase: Phase, serves: &str) -> String {
         (Phase::Switching | Phase::Releasing, _) => "the same verb again; it goes on by itself",
         (Phase::Switched, "source") => "cutover switch, or cutover finish",
         (Phase::Switched, _) => "cutover finish, or rollback",
-        (Phase::Finished, _) => "nothing: the run is closed",
     };
     format!("cargo xtask {command}")
 }

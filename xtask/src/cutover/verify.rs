@@ -77,8 +77,9 @@ pub enum Mode {
 pub struct Pin {
     /// What `pg_export_snapshot()` returned.
     pub snapshot: String,
-    /// The file of every table when it was taken, by `schema.name` ([`survey::files`](crate::pg::survey::files)). A table that has
-    /// another one now was rewritten or truncated, and the snapshot may see none of its rows.
+    /// The file of every table when it was taken, by `schema.name`, as
+    /// [`survey::files`](crate::pg::survey::files) tells. A table that has another one now was
+    /// rewritten or truncated, and the snapshot may see none of its rows.
     pub files: BTreeMap<String, u32>,
 }
 

@@ -110,8 +110,8 @@ struct KeyColumn {
 
 impl TableReader {
     /// A reader of a table as one side describes it. `same_order` says whether both databases order
-    /// texts alike. Where a key's order may differ, ranges follow the order of bytes: they are right
-    /// on both sides, but no index helps, so that each costs a scan.
+    /// texts alike. Where a key's order may differ, ranges follow the order of bytes: they are
+    /// right on both sides, but no index helps, so that each costs a scan.
     pub fn new(relation: &Relation, seeds: [i64; 2], same_order: bool) -> TableReader {
         let key_column = |column: &&Column| KeyColumn {
             name: column.name.clone(),

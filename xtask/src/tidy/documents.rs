@@ -73,7 +73,8 @@ fn modules(files: &[File]) -> Vec<String> {
 /// Invariants that name nothing, or something that does not exist any more.
 fn unheld_invariants(architecture: &File, files: &[File]) -> Vec<Offence> {
     let mut all = Vec::new();
-    let paragraphs = architecture.text.split("\n\n");
+    // A line may break anywhere, also within what is looked for.
+    let paragraphs = architecture.text.split("\n\n").map(|text| text.replace('\n', " "));
     for paragraph in paragraphs.filter(|paragraph| paragraph.contains(INVARIANT)) {
         let title: String = paragraph.trim().chars().take(60).collect();
         let Some((_, rest)) = paragraph.split_once(HELD_BY) else {

@@ -3,10 +3,6 @@
 use super::{File, Offence};
 use crate::cutover::step::Step;
 
-/// The folders of Rust code, each with the files that may name its modules.
-const CRATES: [(&str, &[&str]); 2] =
-    [("xtask/src/", &["lib.rs", "main.rs"]), ("xtask/tests/it/", &["main.rs"])];
-
 /// Where the steps live.
 const STEPS: &str = "xtask/src/cutover/steps/";
 
@@ -45,12 +41,20 @@ fn declarations(file: &File) -> impl Iterator<Item = (&str, &str)> {
 
 /// The path of a module that a file declares.
 fn path_of(file: &File, module: &str) -> Option<String> {
-    let (folder, roots) = CRATES.iter().find(|(folder, _)| file.path.starts_with(folder))?;
-    let within = &file.path[folder.len()..];
-    if roots.contains(&within) {
-        return Some(format!("{folder}{module}.rs"));
+    let folder = file.path.strip_suffix(".rs")?;
+    if is_root(file) {
+        let (folder, _) = folder.rsplit_once('/')?;
+        return Some(format!("{folder}/{module}.rs"));
     }
-    Some(format!("{}/{module}.rs", file.path.trim_end_matches(".rs")))
+    Some(format!("{folder}/{module}.rs"))
+}
+
+/// Whether the compiler begins here: at the library, the program, and each binary of tests.
+fn is_root(file: &File) -> bool {
+    match file.path.strip_prefix("xtask/tests/") {
+        Some(within) => within.ends_with("/main.rs") || !within.contains('/'),
+        None => ["xtask/src/lib.rs", "xtask/src/main.rs"].contains(&file.path.as_str()),
+    }
 }
 
 /// Rust files that no `mod` line leads to: the compiler never reads them.
@@ -59,13 +63,9 @@ fn dead_modules(files: &[File]) -> Vec<Offence> {
         .iter()
         .flat_map(|file| declarations(file).filter_map(|(_, name)| path_of(file, name)))
         .collect();
-    let is_root = |file: &&File| {
-        CRATES.iter().any(|(folder, roots)| {
-            file.path.strip_prefix(folder).is_some_and(|within| roots.contains(&within))
-        })
-    };
-    let dead = files.iter().filter(|file| file.is_rust() && !is_root(file));
-    dead.filter(|file| !alive.contains(&file.path))
+    let others = files.iter().filter(|file| file.is_rust() && !is_root(file));
+    others
+        .filter(|file| !alive.contains(&file.path))
         .map(|file| file.offence_whole("no `mod` line leads here: declare it or delete it"))
         .collect()
 }
@@ -125,6 +125,8 @@ mod tests {
             file("xtask/src/pg.rs", "mod copy;\n"),
             file("xtask/src/pg/copy.rs", ""),
             file("xtask/src/pg/old.rs", ""),
+            file("xtask/tests/it/main.rs", "mod verify;\n"),
+            file("xtask/tests/it/verify.rs", ""),
         ];
         let dead = dead_modules(&files);
         assert_eq!(dead.len(), 1);

@@ -90,6 +90,7 @@ fn effects(jobs: usize, expected_pause_ms: f64) -> String {
          - load: {jobs} sessions that read, {jobs} that write on the target\n\
          what `switch` does: one write pause, its database part about {expected_pause_ms:.0} ms; \
          sessions on the source are ended and connect anew\n\
-         what stays behind at a rollback: whatever only the target has, such as search tables and indexes"
+         what stays behind at a rollback: whatever only the target has, such as search \
+        tables and indexes"
     )
 }

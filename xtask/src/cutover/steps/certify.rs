@@ -192,7 +192,7 @@ pub fn look(log: &dyn Log) -> Result<Seen> {
         "verdict": verdict,
         "rows": certificate.rows,
         "tables": certificate.tables.len(),
-        "mode": certificate.mode,
+        "mode": certificate.mode.split(" at ").next(),
         "differences": certificate.difference_count(),
     }))
 }

@@ -34,7 +34,7 @@ pub async fn look(engine: &mut Engine) -> Result<Seen> {
     let begun = Instant::now();
     loop {
         let error = match read(engine).await {
-            Ok(Decision::Switch) => return Ok(Seen::Done(evidence! { "serves": "target" })),
+            Ok(Decision::Switch) => return Ok(Seen::Done(evidence! {})),
             Ok(Decision::Open | Decision::Unwind) => return Ok(Seen::NotDone),
             Err(error) => error,
         };

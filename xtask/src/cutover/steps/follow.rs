@@ -41,7 +41,8 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     }
     subscribe_all(engine, log).await?;
     catch_up(engine, log).await?;
-    validate(engine, log).await
+    validate(engine, log).await?;
+    schema::forget_dump(engine)
 }
 
 /// Makes and enables the subscriptions of this run's direction.

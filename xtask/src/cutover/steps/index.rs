@@ -117,7 +117,7 @@ pub async fn write_list(
         .lines()
         .filter(|line| !line.starts_with(';') && is_wanted(kind_of(line)))
         .collect();
-    let path = engine.options.folder.join(format!("{}.list", engine.header.run));
+    let path = schema::list_file(engine);
     std::fs::write(&path, wanted.join("\n") + "\n").context("write the list to restore")?;
     Ok(path)
 }

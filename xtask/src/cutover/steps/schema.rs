@@ -1,6 +1,7 @@
 //! `schema`: the target is fenced, and gets the source's schema as the snapshot shows it.
 
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -82,19 +83,38 @@ pub fn last_snapshot(log: &dyn Log) -> Option<String> {
     })
 }
 
+/// Where the list of entries to restore stands.
+pub fn list_file(engine: &Engine) -> PathBuf {
+    engine.options.folder.join(format!("{}.list", engine.header.run))
+}
+
 /// Where the run's dump of the schema stands.
 pub fn dump_file(engine: &Engine) -> PathBuf {
     engine.options.folder.join(format!("{}.schema.dump", engine.header.run))
+}
+
+/// Where a dump stands that is not whole yet.
+fn part_file(engine: &Engine) -> PathBuf {
+    engine.options.folder.join(format!("{}.schema.part", engine.header.run))
 }
 
 /// Under the snapshot while it is held; after that the gate's fingerprint says that the schema is
 /// still the same. It goes to another name first, so that a file of the right name is a whole dump.
 async fn dump(engine: &Engine, log: &dyn Log) -> Result<()> {
     let whole = dump_file(engine);
-    let part = whole.with_extension(format!("{}.part", engine.epoch));
+    let part = part_file(engine);
     let snapshot = last_snapshot(log).context("no snapshot to dump under")?;
     let is_held = holder::is_held(&engine.source.endpoint, &snapshot).await?;
     let programs = engine.programs.as_ref().context("pg_dump was not looked for")?;
+    // A `pg_dump` of a killed tool may still write to the old file, so this is another one. It is
+    // made before the program opens it, so that nobody else can read it at any moment.
+    remove(&part)?;
+    std::fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&part)
+        .with_context(|| format!("write {}", part.display()))?;
     let mut invocation = Invocation::new(&programs.pg_dump)
         .arguments(["--format=custom", "--schema-only", "--no-publications", "--no-subscriptions"])
         .arguments(["--exclude-schema=xtask_cutover", "--no-password"])
@@ -105,6 +125,26 @@ async fn dump(engine: &Engine, log: &dyn Log) -> Result<()> {
     }
     with_server(invocation, &engine.source.endpoint).run().await.context("dump the schema")?;
     std::fs::rename(&part, &whole).context("name the schema dump")
+}
+
+/// Removes the dump and its lists: once the schema is whole nobody needs them.
+///
+/// # Errors
+/// A file cannot be removed.
+pub fn forget_dump(engine: &Engine) -> Result<()> {
+    for file in [dump_file(engine), part_file(engine), list_file(engine)] {
+        remove(&file)?;
+    }
+    Ok(())
+}
+
+fn remove(file: &Path) -> Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", file.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Runs `pg_restore` of the run's dump into the target.
@@ -185,10 +225,7 @@ pub async fn undo(engine: &mut Engine) -> Result<()> {
         let statements: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         target.batch_execute(&statements.join(";\n")).await.context("drop what was restored")?;
     }
-    let dump = dump_file(engine);
-    if dump.exists() {
-        std::fs::remove_file(&dump).with_context(|| format!("remove {}", dump.display()))?;
-    }
+    forget_dump(engine)?;
     if target.query_one("SELECT to_regclass('xtask_cutover.fence') IS NOT NULL", &[]).await?.get(0)
     {
         fence::open(&engine.target.endpoint).await?;

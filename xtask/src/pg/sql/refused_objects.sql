@@ -64,8 +64,10 @@ FROM ours JOIN pg_trigger AS t ON t.tgrelid = ours.oid
 WHERE NOT t.tgisinternal AND t.tgenabled IN ('A', 'R')
 UNION ALL
 SELECT 'invalid-index',
-       format('index %s is invalid: no dump carries it, and no query uses it', i.indexrelid::regclass),
-       format('on the source: REINDEX INDEX CONCURRENTLY %1$s, or DROP INDEX %1$s', i.indexrelid::regclass)
+       format('index %s is invalid: no dump carries it, and no query uses it',
+               i.indexrelid::regclass),
+       format('on the source: REINDEX INDEX CONCURRENTLY %1$s, or DROP INDEX %1$s',
+               i.indexrelid::regclass)
 FROM pg_index AS i JOIN ours ON ours.oid = i.indrelid
 WHERE NOT i.indisvalid AND ours.relkind <> 'p'
 UNION ALL
