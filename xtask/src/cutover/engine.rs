@@ -31,6 +31,12 @@ const LOOK_LIMIT: Duration = Duration::from_secs(60);
 const OWNERSHIP_LIMIT: Duration = Duration::from_millis(250);
 /// The same where a server has ended our sessions: who asked it to?
 const REOPENING_LIMIT: Duration = Duration::from_secs(2);
+/// How long a server may take to come back, outside the pause.
+pub const RESTART_LIMIT: Duration = Duration::from_secs(120);
+/// How long the source may take to come back where something is to be undone: its clients wait.
+const UNDO_LIMIT: Duration = Duration::from_secs(5);
+/// How often a server that is away is called.
+pub const RESTART_EVERY: Duration = Duration::from_millis(500);
 /// How long a look in the pause may take even where the pause has used up its limit.
 const LEAST_LOOK: Duration = Duration::from_millis(500);
 
@@ -110,6 +116,24 @@ impl Server {
         let session = Arc::new(session);
         self.session = Some(session.clone());
         Ok(session)
+    }
+
+    /// The tool's session here; a server that is being restarted is waited for.
+    ///
+    /// # Errors
+    /// As [`Server::session`], after the limit; at once where another server answers.
+    pub async fn session_within(&mut self, limit: Duration) -> Result<Arc<Session>> {
+        let begun = Instant::now();
+        loop {
+            let error = match self.session().await {
+                Ok(session) => return Ok(session),
+                Err(error) => error,
+            };
+            if begun.elapsed() > limit || crate::failure::find(&error).is_some() {
+                return Err(error);
+            }
+            tokio::time::sleep(RESTART_EVERY).await;
+        }
     }
 
     /// Takes the operator's lock here, where it is not held.
@@ -258,6 +282,12 @@ impl Engine {
         self.batches(log).iter().map(|(number, _)| format!("marker_{number}")).collect()
     }
 
+    /// Every name that a batch of this run's direction can have, opened or not: for what clears
+    /// away. A batch that was opened a moment before a crash stands in no journal.
+    pub fn every_ahead(&self) -> Vec<String> {
+        (1..=steps::publish::BATCH_LIMIT).map(|number| self.ahead(number)).collect()
+    }
+
     /// The subscriptions of this run's direction.
     pub fn subscriptions(&self, log: &dyn Log) -> Vec<String> {
         self.batches(log).iter().map(|(number, _)| self.ahead(*number)).collect()
@@ -300,14 +330,26 @@ impl Engine {
         Ok(epoch.is_some_and(|epoch| epoch != self.epoch))
     }
 
-    /// Before every act: the run is still ours.
+    /// Before every act: the run is still ours. Outside the pause a server may have been restarted
+    /// since: then its lock is taken anew, and the epoch tells whether somebody was faster.
     async fn assert_ownership(&mut self, step: Step) -> Result<()> {
         if step.is_after_decision() {
             return Ok(());
         }
-        if self.source.has_lost_its_lock() || self.target.has_lost_its_lock() {
-            bail!("the operator's lock was lost: a server ended its session");
+        for server in [&mut self.source, &mut self.target] {
+            if !server.has_lost_its_lock() {
+                continue;
+            }
+            if step.is_in_pause() {
+                bail!("the operator's lock was lost: a server ended its session");
+            }
+            server.session_within(RESTART_LIMIT).await?;
+            server.lock().await?;
         }
+        self.assert_epoch().await
+    }
+
+    async fn assert_epoch(&mut self) -> Result<()> {
         let source = self.source.session().await?;
         state::assert_epoch(&source, &self.header.run, self.epoch).await
     }
@@ -355,6 +397,9 @@ impl Hands for Engine {
     }
 
     async fn undo(&mut self, step: Step, log: &mut dyn Log) -> Result<()> {
+        // A process that was frozen must not clear away what its successor has built.
+        self.source.session_within(UNDO_LIMIT).await?;
+        self.assert_epoch().await?;
         steps::undo(step, self, log).await
     }
 

@@ -9,6 +9,8 @@ use crate::pg::endpoint::{Endpoint, Session, qualified};
 
 /// How far apart the two looks of a proof are: a session that was about to start shows itself.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// How often the two looks are tried.
+const OBSERVATIONS: u32 = 5;
 /// How long ending the sessions may take.
 const ENDING_LIMIT: Duration = Duration::from_secs(3);
 /// How long a statement may wait for a strong lock before it tries again, in milliseconds.
@@ -39,13 +41,25 @@ impl Drained {
     }
 }
 
-/// Closes the fence: new sessions are read-only and refused, and the old ones are ended. Sessions
-/// in `spared` are ours.
+/// Closes the fence of a side that does not serve: new sessions are read-only and refused, and the
+/// old ones are ended. Sessions in `spared` are ours.
 ///
 /// # Errors
 /// A session does not end in time, or the connection is lost.
 pub async fn close(session: &Session, spared: &[i32]) -> Result<()> {
     session.batch_execute("CALL xtask_cutover.close_fence()").await.context("close the fence")?;
+    end_sessions(session, spared).await
+}
+
+/// Closes the fence of the side that serves, unless the attempt was decided or unwound meanwhile.
+///
+/// # Errors
+/// As [`close`]; or the attempt is over.
+pub async fn close_for(session: &Session, run: &str, spared: &[i32]) -> Result<()> {
+    session
+        .execute("CALL xtask_cutover.close_fence($1)", &[&run])
+        .await
+        .context("close the fence")?;
     end_sessions(session, spared).await
 }
 
@@ -74,11 +88,24 @@ async fn end_sessions(session: &Session, spared: &[i32]) -> Result<()> {
     }
 }
 
-/// Looks twice, some time apart, and gives the proof if nothing could write at either look.
+/// Gives the proof that nobody can write. A superuser is let in whatever the settings say, be it
+/// only to ask for the status: such a session is ended, and the looks begin anew.
 ///
 /// # Errors
-/// What stands in the way, or the connection is lost.
+/// What stands in the way time and again, or the connection is lost.
 pub async fn observe(session: &Session, spared: &[i32]) -> Result<Fence> {
+    let mut attempts = 1;
+    loop {
+        match look_twice(session, spared).await {
+            Err(_) if attempts < OBSERVATIONS => attempts += 1,
+            observed => return observed,
+        }
+        end_sessions(session, spared).await?;
+    }
+}
+
+/// Looks twice, some time apart: nothing could write at either look.
+async fn look_twice(session: &Session, spared: &[i32]) -> Result<Fence> {
     look_once(session, spared).await?;
     tokio::time::sleep(BETWEEN_LOOKS).await;
     look_once(session, spared).await?;

@@ -147,16 +147,6 @@ pub async fn end(session: &Session, run: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a snapshot is still held: asked by trying to see what it sees.
-///
-/// # Errors
-/// The source cannot be reached.
-pub async fn is_held(source: &Endpoint, snapshot: &str) -> Result<bool> {
-    let session = source.connect("look").await?;
-    begin(&session).await?;
-    Ok(import(&session, snapshot).await.is_ok())
-}
-
 /// Whether a holder of a run is at work on one side.
 ///
 /// # Errors
@@ -170,6 +160,21 @@ pub async fn is_alive(session: &Session, run: &str) -> Result<bool> {
         )
         .await?;
     Ok(row.get(0))
+}
+
+/// Whether a snapshot is still held: asked by trying to see what it sees. A holder may be alive and
+/// hold another one.
+///
+/// # Errors
+/// The server cannot be reached.
+pub async fn is_held(endpoint: &Endpoint, snapshot: &str) -> Result<bool> {
+    let session = endpoint.connect("look").await?;
+    begin(&session).await?;
+    let imported = import(&session, snapshot).await;
+    if imported.is_err() && session.is_lost() {
+        bail!("the connection was lost while a snapshot was tried");
+    }
+    Ok(imported.is_ok())
 }
 
 /// The holder's own process: answers on `say`, then holds.

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cutover::drive::Log;
@@ -27,24 +28,28 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Makes the journal of a new run.
+    /// Makes the journal of a new run, which begins with its plan. A crash leaves all of it or
+    /// nothing: a journal without a plan would stand in the way of every verb.
     ///
     /// # Errors
     /// The folder or the file cannot be written, or a run of that name exists.
-    pub fn create(folder: &Path, header: Header, story: Story) -> Result<Journal> {
-        use std::os::unix::fs::OpenOptionsExt;
+    pub fn create(folder: &Path, header: Header, plan: Value, story: Story) -> Result<Journal> {
         private_folder(folder)?;
         let path = file_of(folder, &header.run);
-        let mut file = std::fs::OpenOptions::new()
-            .create_new(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path)
-            .with_context(|| format!("create journal {}", path.display()))?;
-        write_line(&mut file, &serde_json::to_string(&header)?)?;
+        let describe = || format!("create journal {}", path.display());
+        let planned = Record::now(Event::Planned { plan });
+        // Made 0600, under a name that no reader takes for a journal.
+        let mut file = tempfile::NamedTempFile::new_in(folder).with_context(describe)?;
+        for line in [serde_json::to_string(&header)?, serde_json::to_string(&planned)?] {
+            writeln!(file, "{line}").with_context(describe)?;
+        }
+        file.as_file().sync_all().with_context(describe)?;
+        file.persist_noclobber(&path).map_err(|error| error.error).with_context(describe)?;
         // The name must survive as well as the bytes.
         File::open(folder)?.sync_all().context("sync the journal folder")?;
-        Ok(Journal { path, file, header, records: Vec::new(), story, mirrors: Vec::new() })
+        let file = std::fs::OpenOptions::new().append(true).open(&path).with_context(describe)?;
+        story.tell(&planned);
+        Ok(Journal { path, file, header, records: vec![planned], story, mirrors: Vec::new() })
     }
 
     /// Opens the journal of a run for reading and writing. A last line that was torn by a crash is
@@ -212,7 +217,7 @@ pub mod tests {
     }
 
     fn example(folder: &Path) -> Journal {
-        Journal::create(folder, example_header(), Story::silent()).unwrap()
+        Journal::create(folder, example_header(), Value::Null, Story::silent()).unwrap()
     }
 
     #[test]
@@ -235,9 +240,9 @@ pub mod tests {
         journal.file.write_all(b"{\"at\":\"2026-").unwrap();
         let mut again =
             Journal::open(folder.path(), "20261122T201500-ab12cd", Story::silent()).unwrap();
-        assert_eq!(again.records().len(), 1);
+        assert_eq!(again.records().len(), 2);
         again.append(Event::Interrupted).unwrap();
-        assert_eq!(Journal::read(again.path()).unwrap().1.len(), 2);
+        assert_eq!(Journal::read(again.path()).unwrap().1.len(), 3);
     }
 
     #[test]
@@ -247,14 +252,14 @@ pub mod tests {
         journal.file.write_all(b"garbage\n").unwrap();
         journal.append(Event::Interrupted).unwrap();
         let error = Journal::read(journal.path()).unwrap_err();
-        assert!(error.to_string().contains("damaged at line 2"), "{error}");
+        assert!(error.to_string().contains("damaged at line 3"), "{error}");
     }
 
     #[test]
     fn a_foreign_format_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let header = Header { format: 99, ..example_header() };
-        let journal = Journal::create(folder.path(), header, Story::silent()).unwrap();
+        let journal = Journal::create(folder.path(), header, Value::Null, Story::silent()).unwrap();
         let error = Journal::read(journal.path()).unwrap_err();
         assert!(error.to_string().contains("has format 99"), "{error}");
     }

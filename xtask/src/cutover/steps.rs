@@ -80,7 +80,7 @@ pub async fn look(step: Step, engine: &mut Engine, log: &dyn Log) -> Result<Seen
         Step::Open => open::look(engine).await,
         Step::Flip => flip::look(engine),
         Step::Release => release::look(engine).await,
-        Step::Reverse => reverse::look(engine, log).await,
+        Step::Reverse => reverse::look(engine).await,
         Step::Certify => certify::look(log),
         Step::Retire => retire::look(engine).await,
     }
@@ -92,7 +92,7 @@ pub async fn look(step: Step, engine: &mut Engine, log: &dyn Log) -> Result<Seen
 /// The step's own.
 pub async fn undo(step: Step, engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     match step {
-        Step::Publish => publish::undo(engine, log).await,
+        Step::Publish => publish::undo(engine).await,
         Step::Schema => schema::undo(engine).await,
         Step::Copy => copy::undo(engine).await,
         Step::Follow => follow::undo(engine, log).await,

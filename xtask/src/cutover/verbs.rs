@@ -433,9 +433,8 @@ fn create(
         target_endpoint: target.to_string(),
         argv: operation.argv.clone(),
     };
-    let mut journal = Journal::create(&operation.options.folder, header, operation.story.clone())?;
-    journal.append(Event::Planned { plan: serde_json::to_value(&planned.plan)? })?;
-    Ok(journal)
+    let plan = serde_json::to_value(&planned.plan)?;
+    Journal::create(&operation.options.folder, header, plan, operation.story.clone())
 }
 
 /// A name that sorts by time and is short enough for what is named after it.

@@ -324,8 +324,7 @@ pub async fn is_published(session: &Session, name: &str) -> Result<bool> {
 pub async fn replication_role(session: &Session, name: &str, password: &str) -> Result<()> {
     let verifier = postgres_protocol::password::scram_sha_256(password.as_bytes());
     let role = identifier(name);
-    let exists = session.query_opt("SELECT FROM pg_roles WHERE rolname = $1", &[&name]).await?;
-    let verb = if exists.is_some() { "ALTER" } else { "CREATE" };
+    let verb = if role_exists(session, name).await? { "ALTER" } else { "CREATE" };
     session
         .batch_execute(&format!(
             "{verb} ROLE {role} LOGIN REPLICATION PASSWORD {}",
@@ -345,7 +344,7 @@ pub async fn replication_role(session: &Session, name: &str, password: &str) -> 
 /// # Errors
 /// The role owns something, which would not be of our making.
 pub async fn drop_role(session: &Session, name: &str) -> Result<()> {
-    if session.query_opt("SELECT FROM pg_roles WHERE rolname = $1", &[&name]).await?.is_none() {
+    if !role_exists(session, name).await? {
         return Ok(());
     }
     let role = identifier(name);
@@ -353,6 +352,15 @@ pub async fn drop_role(session: &Session, name: &str) -> Result<()> {
         .batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
         .await
         .with_context(|| format!("drop the replication role {name}"))
+}
+
+/// Whether a role exists.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn role_exists(session: &Session, name: &str) -> Result<bool> {
+    let sql = "SELECT FROM pg_roles WHERE rolname = $1";
+    Ok(session.query_opt(sql, &[&name]).await?.is_some())
 }
 
 /// What a subscription needs to be made.

@@ -1,7 +1,7 @@
 //! What the tool keeps on the servers: its schema, who owns a run, and the mirror of the journal.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -14,10 +14,15 @@ use crate::pg::endpoint::{APPLICATION_NAME, Endpoint, Session};
 pub const SCHEMA: &str = "xtask_cutover";
 /// The key of the advisory lock that keeps two operators apart, per database.
 const LOCK_KEY: i64 = 0x7874_6173_6b00;
-/// How many journal lines one statement writes, beside those that had to wait.
-const MIRROR_BATCH: usize = 64;
+/// How long to wait for the lock: the server ends the sessions of a process that was just killed
+/// within a second or two, and its successor should not be refused for it.
+const LOCK_LIMIT: Duration = Duration::from_secs(4);
+/// How often the lock is tried meanwhile.
+const LOCK_EVERY: Duration = Duration::from_millis(50);
 /// How long the mirror may lag behind at the end of a verb before it is given up.
 const MIRROR_LIMIT: Duration = Duration::from_secs(10);
+/// How many lines the mirror takes at once.
+const MIRROR_CHUNK: usize = 64;
 
 /// Makes or updates the tool's schema.
 ///
@@ -70,16 +75,23 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of a database.
+    /// Takes the lock of a database, within [`LOCK_LIMIT`].
     ///
     /// # Errors
     /// Another session holds it; the refusal names its process, address and age.
     pub async fn take(endpoint: &Endpoint, operator: &str) -> Result<Lock> {
         let session = endpoint.connect(&format!("lock {operator}")).await?;
-        let row = session.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK_KEY]).await?;
-        if row.get(0) {
-            let backend = session.backend().await?;
-            return Ok(Lock { session, backend });
+        let begun = Instant::now();
+        loop {
+            let row = session.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK_KEY]).await?;
+            if row.get(0) {
+                let backend = session.backend().await?;
+                return Ok(Lock { session, backend });
+            }
+            if begun.elapsed() > LOCK_LIMIT {
+                break;
+            }
+            tokio::time::sleep(LOCK_EVERY).await;
         }
         let holder = holder(&session).await?;
         Err(Failure::refused(format!("another operator is at work on {endpoint}: {holder}"))
@@ -189,10 +201,9 @@ pub async fn assert_epoch(session: &Session, run: &str, epoch: i64) -> Result<()
     }
 }
 
-/// Writes journal lines to a server until the stream ends. What a server cannot take yet, because
-/// it does not answer or because a step has not made the table yet, waits for the next line: a
-/// mirror with gaps would be of no use to another machine. The session's backend is noted in
-/// `backends`, so that our own fence spares it.
+/// Writes journal lines to a server until the stream ends. Its backend is noted in `backends`, so
+/// that our own fence spares it. What could not be written waits for the next line, and a lost
+/// connection is opened anew only then.
 pub async fn mirror(
     endpoint: Endpoint,
     mut lines: UnboundedReceiver<Line>,
@@ -200,14 +211,20 @@ pub async fn mirror(
 ) {
     let mut session: Option<Session> = None;
     let mut pending: Vec<Line> = Vec::new();
-    while lines.recv_many(&mut pending, MIRROR_BATCH).await > 0 {
-        if session.as_ref().is_none_or(Session::is_lost) {
-            session = open_mirror(&endpoint, &backends).await.ok();
+    loop {
+        let has_ended = lines.recv_many(&mut pending, MIRROR_CHUNK).await == 0;
+        if !pending.is_empty() {
+            if session.as_ref().is_none_or(Session::is_lost) {
+                session = open_mirror(&endpoint, &backends).await.ok();
+            }
+            if let Some(open) = &session
+                && store(open, &pending).await.is_ok()
+            {
+                pending.clear();
+            }
         }
-        if let Some(open) = &session
-            && store(open, &pending).await.is_ok()
-        {
-            pending.clear();
+        if has_ended {
+            return;
         }
     }
 }

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod backups;
+mod crash;
 mod journals;
+mod night;
 mod operators;
 mod pagila;
 mod refusals;

@@ -12,7 +12,7 @@ use xtask::workload::{self, APPLICATION, Load, Outcome, Reason, Workload};
 use crate::support::{eventually, fresh_databases};
 
 /// The application's password; the same in all tests, because the role is the cluster's.
-const PASSWORD: &str = "swordfish'\\";
+pub const PASSWORD: &str = "swordfish'\\";
 /// Small enough to be filled in well under a second.
 const SCALE: f64 = 0.01;
 /// How long writers may take for what a test waits for.

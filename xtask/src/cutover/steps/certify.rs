@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
@@ -25,7 +25,8 @@ const BARRIER_LIMIT: Duration = Duration::from_secs(120);
 /// # Errors
 /// We could not look. Differences are no error: they stand in the certificate.
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
-    let request = request(engine, log);
+    let sequences = sequence_rule(engine).await?;
+    let request = request(engine, log, sequences);
     let certificate = verify::verify(request, &engine.story).await?;
     tell_differences(&certificate, log)?;
     log.append(certified(&certificate)?)?;
@@ -37,7 +38,7 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
 
 /// The plain server is always held against ParadeDB, whichever way the run went: what only ParadeDB
 /// has is outside, what it lacks is a difference.
-fn request(engine: &Engine, log: &dyn Log) -> Request {
+fn request(engine: &Engine, log: &dyn Log, sequences: SequenceRule) -> Request {
     let barrier = Some(barrier(engine, log, Side::Target));
     let (ours, theirs) = (engine.source.endpoint.clone(), engine.target.endpoint.clone());
     let is_forward = engine.header.direction == Direction::Forward;
@@ -56,9 +57,27 @@ fn request(engine: &Engine, log: &dyn Log) -> Request {
         only: Vec::new(),
         outside: Vec::new(),
         schema: true,
-        // The step `sequences` has proved them equal; on the way here they only move on since.
-        sequences: if is_forward { SequenceRule::NotBehind } else { SequenceRule::Outside },
+        sequences,
     }
+}
+
+/// The step `sequences` has proved them equal; on the way here they only move on since. Unless the
+/// old side has crashed: recovery moves its sequences up to 32 values ahead of what they gave out,
+/// and says nothing about the new side's.
+async fn sequence_rule(engine: &mut Engine) -> Result<SequenceRule> {
+    if engine.header.direction == Direction::Backward {
+        return Ok(SequenceRule::Outside);
+    }
+    let source = engine.source.session().await?;
+    let row = source
+        .query_opt(
+            "SELECT pg_postmaster_start_time() > decided_at FROM xtask_cutover.run WHERE id = $1",
+            &[&engine.header.run],
+        )
+        .await
+        .context("ask whether the old side was restarted")?;
+    let was_restarted = row.and_then(|row| row.get(0)).unwrap_or(true);
+    Ok(if was_restarted { SequenceRule::Outside } else { SequenceRule::NotBehind })
 }
 
 /// The pins of the last attempt.

@@ -6,232 +6,101 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio::task::JoinSet;
 
 use crate::cutover::drive::{Log, Seen};
-use crate::cutover::engine::{Engine, Interrupt};
+use crate::cutover::engine::{Engine, Interrupt, RESTART_EVERY, RESTART_LIMIT};
 use crate::cutover::event::Story;
 use crate::cutover::holder;
-use crate::cutover::plan::PlannedTable;
 use crate::cutover::steps::{evidence, publish, schema};
 use crate::failure::Failure;
-use crate::pg::copy::{Part, relay};
-use crate::pg::endpoint::{Endpoint, Session, qualified};
+use crate::pg::copy::relay;
+use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::replication;
+use queue::Chunk;
 
-/// How much of a table one chunk covers, in bytes, with what is stored out of line.
-const CHUNK_BYTES: i64 = 64 << 20;
-/// How often one chunk is tried before the copy fails.
-const CHUNK_ATTEMPTS: u32 = 3;
+mod queue;
+
+/// How often one chunk is tried before the copy fails, and how often the copy is begun again with
+/// new sessions.
+const ATTEMPTS: u32 = 3;
 /// How long to wait before a chunk is tried again.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(500);
 /// How many bytes a worker moves before it tells.
 const TELL_EVERY: u64 = 4 << 20;
 
-/// One entry of the queue.
-#[derive(Debug, Clone)]
-struct Chunk {
-    batch: i32,
-    number: i32,
-    part: Part,
-    estimated_bytes: i64,
-}
-
 /// Copies what the queue still holds; makes the queue first, and a new batch where the snapshot
-/// was lost.
+/// was lost. A crash of the target takes back chunks that were not on its disk yet, so the queue is
+/// asked until it is empty.
 ///
 /// # Errors
 /// A server refuses or stays away; a snapshot was lost too often; or somebody asked to stop.
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
-    plan_queue(engine, 1, &engine.plan.tables.clone()).await?;
-    loop {
+    queue::fill(engine).await?;
+    let mut attempts = 0;
+    while queue::is_open(engine).await? {
         let snapshot = held_snapshot(engine, log).await?;
-        let queue = pending(engine).await?;
-        let Err(error) = copy_all(engine, queue, &snapshot).await else { break };
-        if engine.interrupt.is_requested() {
+        let chunks = queue::pending(engine).await?;
+        let Err(error) = copy_all(engine, chunks, &snapshot).await else {
+            wait_for_disk(engine).await?;
+            continue;
+        };
+        attempts += 1;
+        if engine.interrupt.is_requested() || attempts == ATTEMPTS {
             return Err(error);
         }
-        if !snapshot.is_empty() && holder::is_held(&engine.source.endpoint, &snapshot).await? {
-            return Err(error);
-        }
-        engine.story.warning(format!("the snapshot of the copy was lost: {error:#}"));
+        engine.story.warning(format!("the copy was cut off and goes on: {error:#}"));
+        engine.source.session_within(RESTART_LIMIT).await?;
+        engine.target.session_within(RESTART_LIMIT).await?;
     }
-    // Chunks were committed without waiting for the disk; this waits for all of them.
-    let target = engine.target.session().await?;
+    let source = engine.source.session().await?;
+    holder::end(&source, &engine.header.run).await
+}
+
+/// Chunks are committed without waiting for the disk; this waits for all of them.
+async fn wait_for_disk(engine: &mut Engine) -> Result<()> {
+    let target = engine.target.session_within(RESTART_LIMIT).await?;
     target
         .batch_execute(
             "SET synchronous_commit = on; UPDATE xtask_cutover.fence SET only_row = true",
         )
         .await
-        .context("wait for the target's disk")?;
-    let source = engine.source.session().await?;
-    holder::end(&source, &engine.header.run).await
+        .context("wait for the target's disk")
 }
 
-/// Fills the queue of a batch, where it is empty.
-async fn plan_queue(engine: &mut Engine, batch: i32, tables: &[PlannedTable]) -> Result<()> {
-    let target = engine.target.session().await?;
-    let mut entries = Vec::new();
-    for table in tables {
-        entries.extend(
-            cut(table)
-                .into_iter()
-                .enumerate()
-                .map(|(number, chunk)| (table.schema.as_str(), table.name.as_str(), number, chunk)),
-        );
-    }
-    let schemas: Vec<&str> = entries.iter().map(|entry| entry.0).collect();
-    let names: Vec<&str> = entries.iter().map(|entry| entry.1).collect();
-    let numbers: Vec<i32> =
-        entries.iter().map(|entry| i32::try_from(entry.2).unwrap_or(i32::MAX)).collect();
-    let firsts: Vec<i64> = entries.iter().map(|entry| entry.3.0).collect();
-    let ends: Vec<Option<i64>> = entries.iter().map(|entry| entry.3.1).collect();
-    let bytes: Vec<i64> = entries.iter().map(|entry| entry.3.2).collect();
-    target
-        .execute(
-            "INSERT INTO xtask_cutover.chunk
-                 (batch, schema_name, table_name, number, first_page, end_page, estimated_bytes)
-             SELECT $1, * FROM unnest($2::text[], $3::text[], $4::int[], $5::bigint[],
-                                      $6::bigint[], $7::bigint[])
-             WHERE NOT EXISTS (SELECT FROM xtask_cutover.chunk WHERE batch = $1)",
-            &[&batch, &schemas, &names, &numbers, &firsts, &ends, &bytes],
-        )
-        .await
-        .context("write the queue of the copy")?;
-    Ok(())
-}
-
-/// Cuts a table into ranges of pages of about the same size: first page, page after the last,
-/// bytes. The last is open-ended: the table may have grown before its snapshot was taken.
-fn cut(table: &PlannedTable) -> Vec<(i64, Option<i64>, i64)> {
-    let count = (table.bytes / CHUNK_BYTES).clamp(0, table.pages.max(1) - 1) + 1;
-    let pages = (table.pages / count).max(1);
-    let bytes = table.bytes / count;
-    let end = |index: i64| (index + 1 < count).then_some((index + 1) * pages);
-    (0..count).map(|index| (index * pages, end(index), bytes)).collect()
-}
-
-/// The snapshot to read under: the held one, or that of a new batch for the unfinished tables.
+/// The snapshot to read under: that of the last batch while it is held, or that of a new batch for
+/// the unfinished tables.
 async fn held_snapshot(engine: &mut Engine, log: &mut dyn Log) -> Result<String> {
-    if let Some(snapshot) = schema::last_snapshot(log)
-        && holder::is_held(&engine.source.endpoint, &snapshot).await?
-    {
-        return Ok(snapshot);
+    let last = schema::last_snapshot(log).context("no snapshot was exported")?;
+    if !holder::is_held(&engine.source.endpoint, &last).await? {
+        open_next_batch(engine, log).await?;
     }
-    let last = engine.batches(log).iter().map(|(number, _)| *number).max().unwrap_or(1);
-    if pending(engine).await?.is_empty() {
-        return Ok(String::new());
-    }
-    let number = last + 1;
-    if number > publish::BATCH_LIMIT {
+    queue::move_to_newest_batch(engine, log).await?;
+    schema::last_snapshot(log).context("no snapshot was exported")
+}
+
+/// Unfinished tables get a slot, a publication and a marker of their own, and leave the earlier
+/// publications.
+async fn open_next_batch(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
+    let batches = engine.batches(log);
+    let last = batches.iter().map(|(number, _)| *number).max().unwrap_or(1);
+    if last == publish::BATCH_LIMIT {
         return Err(Failure::failed(format!("the copy's snapshot was lost {last} times"))
             .hint("find what ends long transactions on the source, then start again")
             .into());
     }
-    open_next_batch(engine, log, number).await?;
-    schema::last_snapshot(log).context("no snapshot was exported")
-}
-
-/// Unfinished tables start anew under a new snapshot: they are emptied, leave the earlier
-/// publications, and get a slot, a publication and a marker of their own.
-async fn open_next_batch(engine: &mut Engine, log: &mut dyn Log, number: u32) -> Result<()> {
-    let (source, target) = engine.sessions().await?;
-    let unfinished = unfinished_tables(engine).await?;
-    let published = published_of(&source, &unfinished).await?;
-    // A partitioned table moves whole: its root is what a publication names.
-    let mut leaves = Vec::new();
-    for table in &engine.plan.tables {
-        let root = published_of(&source, &[(table.schema.clone(), table.name.clone())]).await?;
-        if root.iter().any(|one| published.contains(one)) {
-            leaves.push(table.clone());
-        }
-    }
-    for (batch, tables) in engine.batches(log) {
+    let source = engine.source.session().await?;
+    let unfinished = queue::unfinished(engine).await?;
+    let published = queue::published(&source, &unfinished).await?;
+    for (batch, tables) in batches {
         for table in tables.iter().filter(|table| published.contains(table)) {
             replication::leave(&source, &engine.ahead(batch), table).await?;
         }
     }
-    for table in &leaves {
-        let name = qualified(&table.schema, &table.name);
-        target.batch_execute(&format!("TRUNCATE ONLY {name}")).await.context("empty a table")?;
-        target
-            .execute(
-                "DELETE FROM xtask_cutover.chunk WHERE schema_name = $1 AND table_name = $2",
-                &[&table.schema, &table.name],
-            )
-            .await?;
-    }
-    publish::open_batch(engine, log, number, published).await?;
-    let batch = i32::try_from(number).unwrap_or(i32::MAX);
-    plan_queue(engine, batch, &leaves).await
-}
-
-async fn unfinished_tables(engine: &mut Engine) -> Result<Vec<(String, String)>> {
-    let target = engine.target.session().await?;
-    let rows = target
-        .query(
-            "SELECT DISTINCT schema_name, table_name FROM xtask_cutover.chunk
-             WHERE rows_copied IS NULL ORDER BY 1, 2",
-            &[],
-        )
-        .await?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
-}
-
-/// What a publication names for these tables: a partition's root, else the table itself.
-async fn published_of(
-    source: &Session,
-    tables: &[(String, String)],
-) -> Result<Vec<(String, String)>> {
-    let (schemas, names): (Vec<&str>, Vec<&str>) =
-        tables.iter().map(|(schema, name)| (schema.as_str(), name.as_str())).unzip();
-    let rows = source
-        .query(
-            "SELECT DISTINCT n.nspname::text, c.relname::text
-             FROM unnest($1::text[], $2::text[]) AS wanted (schema_name, table_name),
-                  LATERAL (SELECT to_regclass(format('%I.%I', schema_name, table_name)) AS id) AS t
-             JOIN pg_class AS c ON c.oid = coalesce(pg_partition_root(t.id), t.id)
-             JOIN pg_namespace AS n ON n.oid = c.relnamespace ORDER BY 1, 2",
-            &[&schemas, &names],
-        )
-        .await?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
-}
-
-/// The chunks that are not there yet, of the largest tables first.
-async fn pending(engine: &mut Engine) -> Result<VecDeque<Chunk>> {
-    let target = engine.target.session().await?;
-    let rows = target
-        .query(
-            "SELECT batch, schema_name, table_name, number, first_page, end_page, estimated_bytes
-             FROM xtask_cutover.chunk WHERE rows_copied IS NULL
-             ORDER BY sum(estimated_bytes) OVER (PARTITION BY schema_name, table_name) DESC,
-                      schema_name, table_name, number",
-            &[],
-        )
-        .await
-        .context("read the queue of the copy")?;
-    let mut queue = VecDeque::new();
-    for row in rows {
-        let (schema, name): (String, String) = (row.get(1), row.get(2));
-        let table = engine.plan.tables.iter().find(|one| one.schema == schema && one.name == name);
-        let table = table.with_context(|| format!("table {schema}.{name} is not in the plan"))?;
-        let part = Part {
-            schema,
-            table: name,
-            columns: table.columns.clone(),
-            binary: table.binary,
-            first_page: row.get(4),
-            end_page: row.get(5),
-        };
-        let chunk =
-            Chunk { batch: row.get(0), number: row.get(3), part, estimated_bytes: row.get(6) };
-        queue.push_back(chunk);
-    }
-    Ok(queue)
+    publish::open_batch(engine, log, last + 1, published).await
 }
 
 /// What the workers of a copy share.
@@ -274,21 +143,21 @@ async fn copy_all(engine: &Engine, queue: VecDeque<Chunk>, snapshot: &str) -> Re
 /// One worker: a session under the snapshot, a session on the target, one chunk after another.
 async fn work(shared: Arc<Shared>) -> Result<()> {
     let source = open_source(&shared).await?;
-    let mut target = open_target(&shared).await?;
+    let mut target = reopen_target(&shared).await?;
     loop {
         let next = shared.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some(chunk) = next else { return Ok(()) };
         let mut attempts = 1;
         while let Err(error) = copy_chunk(&shared, &source, &mut target, &chunk).await {
             // The snapshot lives in the source's session: a lost one is for the caller to replace.
-            if source.is_lost() || attempts == CHUNK_ATTEMPTS {
+            if source.is_lost() || attempts == ATTEMPTS {
                 let title = format!("copy {}.{}", chunk.part.schema, chunk.part.table);
                 return Err(error).context(title);
             }
             attempts += 1;
             tokio::time::sleep(BETWEEN_ATTEMPTS).await;
             if target.is_lost() {
-                target = open_target(&shared).await?;
+                target = reopen_target(&shared).await?;
             }
         }
         if shared.interrupt.is_requested() {
@@ -302,6 +171,18 @@ async fn open_source(shared: &Shared) -> Result<Session> {
     session.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     holder::import(&session, &shared.snapshot).await?;
     Ok(session)
+}
+
+/// A session on the target; one that is being restarted is waited for.
+async fn reopen_target(shared: &Shared) -> Result<Session> {
+    let begun = Instant::now();
+    loop {
+        match open_target(shared).await {
+            Err(_) if begun.elapsed() < RESTART_LIMIT && !shared.interrupt.is_requested() => {}
+            opened => return opened,
+        }
+        tokio::time::sleep(RESTART_EVERY).await;
+    }
 }
 
 async fn open_target(shared: &Shared) -> Result<Session> {
@@ -338,7 +219,8 @@ async fn copy_chunk(
         )
         .await?;
     if marked != 1 {
-        bail!("another process has copied this chunk");
+        // A process that died in its commit has brought this chunk after all.
+        return transaction.rollback().await.context("leave a chunk that is there");
     }
     transaction.commit().await.context("commit a chunk")?;
     tell(shared, untold);
@@ -386,39 +268,4 @@ pub async fn undo(engine: &mut Engine) -> Result<()> {
     holder::end(&source, &engine.header.run).await?;
     target.batch_execute("TRUNCATE xtask_cutover.chunk").await?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn table(bytes: i64, pages: i64) -> PlannedTable {
-        PlannedTable {
-            schema: "public".into(),
-            name: "t".into(),
-            bytes,
-            pages,
-            rows: 0,
-            columns: vec!["id".into()],
-            binary: true,
-        }
-    }
-
-    #[test]
-    fn a_small_table_is_one_part() {
-        assert_eq!(cut(&table(8192, 1)), [(0, None, 8192)]);
-        assert_eq!(cut(&table(0, 0)), [(0, None, 0)]);
-    }
-
-    proptest! {
-        #[test]
-        fn parts_cover_every_page_once(bytes in 0_i64..1 << 40, pages in 0_i64..1 << 30) {
-            let parts = cut(&table(bytes, pages));
-            prop_assert_eq!(parts[0].0, 0);
-            prop_assert!(parts.windows(2).all(|pair| pair[0].1 == Some(pair[1].0)));
-            prop_assert_eq!(parts[parts.len() - 1].1, None);
-            prop_assert!(parts.iter().all(|part| part.1.is_none_or(|end| end > part.0)));
-        }
-    }
 }

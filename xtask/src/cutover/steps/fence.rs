@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::config;
 use crate::cutover::drive::{Log, Seen};
@@ -25,16 +25,13 @@ const WHAT: &str = "default_transaction_read_only and CONNECTION LIMIT of the da
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let source = engine.source.session().await?;
     let spared = engine.spared().await?;
-    if decision::read(&source, &engine.header.run).await? != decision::Decision::Open {
-        bail!("the attempt was unwound before its fence");
-    }
     log.append(Event::Changed {
         side: Side::Source,
         what: WHAT.into(),
         former: None,
         now: Some("on, 0".into()),
     })?;
-    fence::close(&source, &spared).await
+    fence::close_for(&source, &engine.header.run, &spared).await
 }
 
 /// Done when two looks, some time apart, have seen that nobody can write; only this gives the

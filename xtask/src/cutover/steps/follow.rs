@@ -26,6 +26,7 @@ const NOT_HERE: [&str; 5] = ["INDEX", "INDEX ATTACH", "CONSTRAINT", "STATISTICS"
 /// # Errors
 /// A server refuses, or the target does not catch up in time.
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
+    schema::end_programs(engine).await?;
     let (source, target) = engine.sessions().await?;
     let is_following = replication::subscription(&target, &engine.ahead(1)).await?.is_some();
     if !is_following {

@@ -179,7 +179,7 @@ async fn arm_dead_man(engine: &Engine) -> Result<Guard> {
     let dead_man_backend = session.backend().await?;
     let patience = DEAD_MAN_PATIENCE.as_millis();
     let call = format!(
-        "CALL xtask_cutover.dead_man({}, {epoch}, interval '{patience} milliseconds')",
+        "CALL xtask_cutover.dead_man({}, interval '{patience} milliseconds')",
         crate::pg::endpoint::literal(&run)
     );
     let dead_man = tokio::spawn(async move {

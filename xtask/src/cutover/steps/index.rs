@@ -25,6 +25,7 @@ const BUILT_HERE: [&str; 4] = ["INDEX", "INDEX ATTACH", "CONSTRAINT", "STATISTIC
 /// # Errors
 /// A constraint does not hold on the rows, the disk is full, or a program fails.
 pub async fn act(engine: &mut Engine) -> Result<()> {
+    schema::end_programs(engine).await?;
     let (source, target) = engine.sessions().await?;
     let wanted = index_names(&source).await?;
     if missing(&wanted, &index_names(&target).await?) > 0 {

@@ -83,11 +83,10 @@ pub async fn look(engine: &mut Engine, log: &dyn Log) -> Result<Seen> {
 ///
 /// # Errors
 /// A server cannot be reached.
-pub async fn undo(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
+pub async fn undo(engine: &mut Engine) -> Result<()> {
     let (source, target) = engine.sessions().await?;
     holder::end(&source, &engine.header.run).await?;
-    for (number, _) in engine.batches(log) {
-        let name = engine.ahead(number);
+    for name in engine.every_ahead() {
         replication::drop_slot(&source, &name).await?;
         replication::unpublish(&source, &name).await?;
     }

@@ -31,14 +31,14 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     replication::await_mark(&source, &markers, &names, id, FIRST_MARKER_LIMIT).await?;
     let armed = log.append(Event::WayBack { way_back: WayBack::Armed });
     tolerate(armed, "status looks at the servers, not at this record");
-    retire_ahead(engine, log).await?;
+    retire_ahead(engine).await?;
     fence::unguard_tables(&target).await
 }
 
 /// Takes away what brought the rows here.
-async fn retire_ahead(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
+async fn retire_ahead(engine: &mut Engine) -> Result<()> {
     let (source, target) = engine.sessions().await?;
-    for name in engine.subscriptions(log) {
+    for name in engine.every_ahead() {
         replication::unsubscribe(&target, &name).await?;
         replication::drop_slot(&source, &name).await?;
         replication::unpublish(&source, &name).await?;
@@ -50,19 +50,23 @@ async fn retire_ahead(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
 ///
 /// # Errors
 /// A server cannot be asked.
-pub async fn look(engine: &mut Engine, log: &dyn Log) -> Result<Seen> {
+pub async fn look(engine: &mut Engine) -> Result<Seen> {
     let (source, target) = engine.sessions().await?;
     let state = replication::subscription(&source, &engine.back()).await?;
     if state.is_none_or(|state| !state.enabled) {
         return Ok(Seen::NotDone);
     }
-    for name in engine.subscriptions(log) {
-        if replication::subscription(&target, &name).await?.is_some()
+    for name in engine.every_ahead() {
+        // A slot that nobody reads would fill the source's disk.
+        let is_left = replication::subscription(&target, &name).await?.is_some()
             || replication::slot_exists(&source, &name).await?
-            || replication::is_published(&source, &name).await?
-        {
+            || replication::is_published(&source, &name).await?;
+        if is_left {
             return Ok(Seen::NotDone);
         }
+    }
+    if replication::role_exists(&source, &engine.role(engine.header.direction)).await? {
+        return Ok(Seen::NotDone);
     }
     Ok(Seen::Done(evidence! { "rollback": "ARMED" }))
 }

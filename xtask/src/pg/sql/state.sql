@@ -61,10 +61,18 @@ CREATE TABLE IF NOT EXISTS xtask_cutover.fence (
 );
 INSERT INTO xtask_cutover.fence DEFAULT VALUES ON CONFLICT DO NOTHING;
 
--- The settings half of the fence. Takes effect for new sessions; the caller ends the old ones.
-CREATE OR REPLACE PROCEDURE xtask_cutover.close_fence()
+-- The settings half of the fence. Takes effect for new sessions; the caller ends the old ones. Of a
+-- run it closes only while nothing is decided, in one transaction with that look: a tool that was
+-- frozen before it must not fence a source that the dead-man has given back to its clients.
+CREATE OR REPLACE PROCEDURE xtask_cutover.close_fence(for_run text DEFAULT NULL)
 LANGUAGE plpgsql AS $procedure$
 BEGIN
+    IF for_run IS NOT NULL THEN
+        PERFORM FROM xtask_cutover.run WHERE id = for_run AND decision IS NULL FOR UPDATE;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'the attempt was unwound before its fence';
+        END IF;
+    END IF;
     UPDATE xtask_cutover.fence
     SET closed = true,
         former_connection_limit = database.datconnlimit,
@@ -122,8 +130,9 @@ $function$;
 
 -- Un-fences the source when the tool has died or frozen. It runs in a backend of its own, commits
 -- in its loop, and so outlives the tool and its machine. `CALL` it outside a transaction.
-CREATE OR REPLACE PROCEDURE xtask_cutover.dead_man(
-    wanted_run text, wanted_epoch bigint, patience interval)
+-- It guards the attempt, whoever owns the run: a process that takes a fenced run over may die as well
+-- before it has cleared the attempt away.
+CREATE OR REPLACE PROCEDURE xtask_cutover.dead_man(wanted_run text, patience interval)
 LANGUAGE plpgsql AS $procedure$
 DECLARE
     present xtask_cutover.run;
@@ -133,8 +142,7 @@ BEGIN
         SELECT * INTO present FROM xtask_cutover.run WHERE id = wanted_run;
         known := FOUND;
         COMMIT;
-        IF NOT known OR present.epoch <> wanted_epoch OR NOT present.guarded
-           OR present.decision IS NOT NULL THEN
+        IF NOT known OR NOT present.guarded OR present.decision IS NOT NULL THEN
             RETURN;
         END IF;
         IF pg_catalog.clock_timestamp() - present.heartbeat > patience THEN
@@ -142,7 +150,7 @@ BEGIN
                 UPDATE xtask_cutover.run
                 SET decision = 'unwind', decided_by = 'dead-man',
                     decided_at = pg_catalog.clock_timestamp()
-                WHERE id = wanted_run AND epoch = wanted_epoch AND decision IS NULL;
+                WHERE id = wanted_run AND heartbeat = present.heartbeat AND decision IS NULL;
                 IF FOUND THEN
                     CALL xtask_cutover.open_fence();
                 END IF;
