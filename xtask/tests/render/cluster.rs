@@ -47,13 +47,8 @@ async fn a_changed_field_is_classified() {
     let folder = tempfile::tempdir().unwrap();
     let diff = "diff -u -N -U1000000 /tmp/LIVE-1/x /tmp/MERGED-1/x\n\
         --- /tmp/LIVE-1/x\n+++ /tmp/MERGED-1/x\n\
-<<<<<<< ours
         @@ -1,9 +1,9 @@\n apiVersion: apps/v1\n kind: StatefulSet\n metadata:\n\
         \x20  name: rbs-paradedb\n\
-=======
-        @@ -1,9 +1,9 @@\n apiVersion: apps/v1\n kind: StatefulSet\n\
-        \x20metadata:\n   name: rbs-paradedb\n\
->>>>>>> theirs
         \x20  namespace: robson\n spec:\n-  serviceName: old\n+  serviceName: rbs-paradedb\n";
     let cluster = Cluster::new(kubectl(folder.path(), diff, "{\"items\": []}"), None);
     let one = rendered("production", &values("production")).unwrap();

@@ -1,8 +1,4 @@
-<<<<<<< ours
 //! What is in the tree is what would be rendered now, in every shape without a broken rule.
-=======
-//! The environments of the workspace, and what is refused of values.
->>>>>>> theirs
 
 use super::{every_shape, rendered, root, values};
 use xtask::render::{self, docs, files};
