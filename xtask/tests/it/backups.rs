@@ -214,6 +214,6 @@ async fn old_dumps_go_and_the_newest_stay() {
 
 /// The time in the name of the newest dump.
 fn today(names: &[String]) -> String {
-    let newest = names.iter().filter(|name| name.starts_with("backup_retention-")).next_back();
+    let newest = names.iter().rfind(|name| name.starts_with("backup_retention-"));
     newest.unwrap().trim_end_matches(".sha256").to_string()
 }
