@@ -238,8 +238,8 @@ impl Night {
         self.eye.watch(watches);
     }
 
-    /// Waits until `cutover status` says that the way back is armed: after a crash it takes a moment
-    /// until the followers are at work again.
+    /// Waits until `cutover status` says that the way back is armed: after a crash it takes a
+    /// moment until the followers are at work again.
     pub async fn is_armed(&self) {
         let began = Instant::now();
         loop {

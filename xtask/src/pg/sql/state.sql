@@ -130,8 +130,8 @@ $function$;
 
 -- Un-fences the source when the tool has died or frozen. It runs in a backend of its own, commits
 -- in its loop, and so outlives the tool and its machine. `CALL` it outside a transaction.
--- It guards the attempt, whoever owns the run: a process that takes a fenced run over may die as well
--- before it has cleared the attempt away.
+-- It guards the attempt, whoever owns the run: a process that takes a fenced run over may die as
+-- well before it has cleared the attempt away.
 CREATE OR REPLACE PROCEDURE xtask_cutover.dead_man(wanted_run text, patience interval)
 LANGUAGE plpgsql AS $procedure$
 DECLARE
