@@ -1,8 +1,10 @@
 //! The engine: one run moves one database, and can bring it back.
 
+pub mod beginning;
 pub mod catch_up;
 pub mod decision;
 pub mod drive;
+pub mod ending;
 pub mod engine;
 pub mod event;
 pub mod fence;

@@ -5,6 +5,7 @@ use std::io::{BufRead, IsTerminal};
 use anyhow::Result;
 
 use crate::cmd::cutover::{RunArguments, listen};
+use crate::cutover::beginning;
 use crate::cutover::verbs::{self, Rollback};
 use crate::failure::{Failure, Kind};
 use crate::ui::Ui;
@@ -36,7 +37,7 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let mut operation = arguments.run.operation(ui)?;
     operation.options.keep_copy = arguments.keep_copy;
-    verbs::catch_up(&operation).await?;
+    beginning::catch_up(&operation).await?;
     let preview = verbs::preview_rollback(&operation)?;
     ui.line(match preview {
         Rollback::Remove => {

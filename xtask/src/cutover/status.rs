@@ -131,7 +131,8 @@ async fn ask_decision(source: Option<&Session>, header: &Header) -> Option<Decis
     decision::read(source?, &header.run).await.ok()
 }
 
-/// The way back of the run that brought the service where it is, and how far the follower is behind.
+/// The way back of the run that brought the service where it is, and how far its follower is
+/// behind.
 async fn observe(
     phase: Phase,
     lineage: &Lineage,

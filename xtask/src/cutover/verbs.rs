@@ -6,8 +6,9 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use crate::config;
-use crate::cutover::catch_up;
+use crate::cutover::beginning::{prepare, reach};
 use crate::cutover::drive::{Log, drive};
+use crate::cutover::ending::{ending, judge};
 use crate::cutover::engine::{Engine, Interrupt, Options, Server};
 use crate::cutover::event::{Event, Outcome, Side, Story};
 use crate::cutover::header::{Direction, FORMAT, Header, Identity};
@@ -18,7 +19,7 @@ use crate::cutover::plan::{Plan, hex};
 use crate::cutover::refusals::{self, Refusal, Sides};
 use crate::cutover::step::Step;
 use crate::cutover::steps::certify;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::state;
 use crate::servers::programs;
@@ -108,7 +109,7 @@ impl Operation {
     }
 
     /// Both servers, as the operator names them.
-    fn named_endpoints(&self) -> [(Side, &Endpoint); 2] {
+    pub(in crate::cutover) fn named_endpoints(&self) -> [(Side, &Endpoint); 2] {
         [(Side::Source, &self.source), (Side::Target, &self.target)]
     }
 
@@ -169,51 +170,6 @@ async fn survey(
         source: state::identity(source).await?,
         target: state::identity(target).await?,
         expected_pause_ms: expected_pause(source, target).await?,
-    })
-}
-
-/// Learns what another machine did with the run since.
-///
-/// # Errors
-/// A journal is damaged, or says something else than the servers. A server that does not answer is
-/// told by who needs it.
-pub async fn catch_up(operation: &Operation) -> Result<()> {
-    let endpoints = [&operation.source, &operation.target];
-    catch_up::catch_up(&operation.options.folder, endpoints, &operation.story).await
-}
-
-/// What every verb that acts does first: with `--take-over` it ends what another operator's command
-/// does; then it catches up.
-async fn prepare(operation: &Operation) -> Result<()> {
-    if operation.take_over {
-        for (side, endpoint) in operation.named_endpoints() {
-            let session = reach(endpoint, side).await?;
-            state::end_other_operators(&session).await?;
-        }
-    }
-    catch_up(operation).await
-}
-
-/// Opens the first session of a command, and says what to do where that is not possible.
-async fn reach(endpoint: &Endpoint, side: Side) -> Result<Session> {
-    let side = side.name();
-    endpoint.connect("plan").await.map_err(|error| {
-        use tokio_postgres::error::SqlState;
-        let state = error.downcast_ref::<tokio_postgres::Error>().and_then(|error| error.code());
-        let is_login = [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION];
-        let failure = match state {
-            Some(state) if is_login.contains(state) => Failure::usage(format!(
-                "the {side} refuses the login: {error:#}"
-            ))
-            .hint(format!("check role and password: --{side}, PGPASSWORD or the password file")),
-            Some(&SqlState::INVALID_CATALOG_NAME) => {
-                Failure::usage(format!("the {side} has no such database: {error:#}"))
-                    .hint(format!("create it, or name another: --{side}"))
-            }
-            _ => Failure::failed(format!("the {side} cannot be reached: {error:#}"))
-                .hint("check its address and that it runs; nothing was changed"),
-        };
-        failure.into()
     })
 }
 
@@ -484,31 +440,6 @@ async fn run(operation: &Operation, mut journal: Journal, goal: Goal) -> Result<
     Ok(outcome)
 }
 
-/// Where things stand after a good end, and what comes next.
-fn ending(outcome: Outcome, direction: Direction) -> String {
-    let (ahead, behind, turn) = match direction {
-        Direction::Forward => ("ParadeDB", "plain PostgreSQL", "rollback"),
-        Direction::Backward => ("plain PostgreSQL", "ParadeDB", "cutover switch"),
-    };
-    match outcome {
-        Outcome::Following => {
-            format!("{ahead} follows, {behind} serves. Next: cargo xtask cutover switch")
-        }
-        Outcome::Switched => {
-            format!("{ahead} serves, {behind} follows. Next: cargo xtask {turn}, or cutover finish")
-        }
-        Outcome::Finished => format!("{ahead} serves alone. {behind} keeps its data and its fence"),
-        Outcome::Removed => "nothing of the run is left; plain PostgreSQL serves".into(),
-        Outcome::Unwound
-        | Outcome::Halted
-        | Outcome::Degraded
-        | Outcome::Differs
-        | Outcome::TakenOver => {
-            format!("{behind} serves, as before")
-        }
-    }
-}
-
 async fn open(operation: &Operation, journal: &Journal) -> Result<Engine> {
     let header = journal.header().clone();
     let plan = Run { header: header.clone(), records: journal.records().to_vec() }.plan()?;
@@ -548,54 +479,4 @@ async fn open(operation: &Operation, journal: &Journal) -> Result<Engine> {
         interrupt: operation.interrupt.clone(),
         attempt: Default::default(),
     })
-}
-
-/// An outcome that is not what was wanted is an error with the right kind, which names the step.
-fn judge(goal: Goal, outcome: Outcome, journal: &Journal) -> Result<Outcome> {
-    let state = State::of(journal.records());
-    let why = state.failure().map_or(String::new(), |(step, error)| format!(": {step}: {error}"));
-    let run = &journal.header().run;
-    let failure = |kind: Kind, message: String, hint: &str| {
-        Err(Failure { kind, message, hint: Some(hint.into()) }.into())
-    };
-    match outcome {
-        Outcome::Removed if goal != Goal::Remove => failure(
-            Kind::Failed,
-            format!("run {run} failed and was removed; the source serves{why}"),
-            "mend the cause, then start again",
-        ),
-        Outcome::Unwound if goal == Goal::Follow => failure(
-            Kind::Failed,
-            format!("run {run} did not pass its proof; the source serves{why}"),
-            "cargo xtask cutover status; then start again, or rollback --yes",
-        ),
-        Outcome::Unwound if goal != Goal::Remove => failure(
-            Kind::Failed,
-            format!("the attempt was unwound; the side that served goes on serving{why}"),
-            "mend the cause, then run the same command again",
-        ),
-        Outcome::TakenOver => failure(
-            Kind::Failed,
-            format!(
-                "another operator has taken run {run} over; this command touched nothing since"
-            ),
-            "cargo xtask cutover status",
-        ),
-        Outcome::Halted => failure(
-            Kind::Undecided,
-            format!("run {run} halted: who serves is unknown{why}"),
-            "cargo xtask cutover status; when both servers answer, run the same command again",
-        ),
-        Outcome::Degraded => failure(
-            Kind::Undecided,
-            format!("the switch is decided, and a later step failed{why}"),
-            "run the same command again; cargo xtask cutover status shows what is open",
-        ),
-        Outcome::Differs => failure(
-            Kind::Undecided,
-            format!("run {run} has switched, and its certificate found differences"),
-            "cargo xtask cutover status shows them; then rollback, or finish --accept-differences",
-        ),
-        outcome => Ok(outcome),
-    }
 }

@@ -72,7 +72,8 @@ FROM pg_index AS i JOIN ours ON ours.oid = i.indrelid
 WHERE NOT i.indisvalid AND ours.relkind <> 'p'
 UNION ALL
 SELECT 'role-read-only',
-       format('role %s sets default_transaction_read_only itself, and so passes the fence', rolname),
+       format('role %s sets default_transaction_read_only itself, and so passes the fence',
+               rolname),
        format('on the source: ALTER ROLE %I%s RESET default_transaction_read_only', rolname,
               CASE WHEN s.setdatabase = 0 THEN ''
                    ELSE format(' IN DATABASE %I', current_database()) END)
