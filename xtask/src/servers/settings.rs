@@ -16,12 +16,13 @@ pub fn defaults(major: i32, preloaded: Option<&str>) -> Vec<Setting> {
         ("listen_addresses", "127.0.0.1"),
         ("unix_socket_directories", ""),
         ("max_connections", "200"),
-        // A run may hold several batches, each with a slot, a sender, a worker and an origin.
+        // A run may hold several batches, each with a slot, a sender, a worker and an origin; the
+        // tests hold dozens of runs on one pair.
         ("wal_level", "logical"),
-        ("max_replication_slots", "20"),
-        ("max_wal_senders", "20"),
-        ("max_logical_replication_workers", "16"),
-        ("max_worker_processes", "32"),
+        ("max_replication_slots", "100"),
+        ("max_wal_senders", "100"),
+        ("max_logical_replication_workers", "100"),
+        ("max_worker_processes", "120"),
         // A follower that stays away must not fill the disk.
         ("max_slot_wal_keep_size", "8GB"),
         ("max_prepared_transactions", "10"),
@@ -35,7 +36,7 @@ pub fn defaults(major: i32, preloaded: Option<&str>) -> Vec<Setting> {
         ("log_line_prefix", "%m [%p] %q%u@%d %a "),
     ];
     if major >= 18 {
-        all.push(("max_active_replication_origins", "20"));
+        all.push(("max_active_replication_origins", "100"));
     }
     if shared_memory_is_small(Path::new("/dev/shm")) {
         all.push(("dynamic_shared_memory_type", "mmap"));
