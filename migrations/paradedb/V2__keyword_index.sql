@@ -1,0 +1,15 @@
+-- xtask: no-transaction
+-- BM25. The specification's `bm25 (chunk_text) WITH (key_field = 'id')` is refused by pg_search:
+-- the key field must be the first column. What callers filter by is inside, so that a filter is
+-- answered by the index and the best k need no second look at the table.
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_rag_knowledge_bm25
+    ON rag_knowledge_entries USING paradedb (
+        id,
+        (chunk_text::pdb.simple('stemmer=english')),
+        (repo::pdb.literal),
+        (source_type::pdb.literal),
+        (author::pdb.literal),
+        (labels::pdb.literal),
+        source_updated_at,
+        deleted
+    ) WITH (key_field = 'id');

@@ -1,0 +1,111 @@
+-- Hybrid search: keywords by BM25, meaning by HNSW, joined by reciprocal rank fusion with k = 60
+-- (Cormack, Clarke and Buettcher, 2009). The same call as on plain PostgreSQL.
+
+-- The statement that answers a search, with every argument as a literal: pg_search and pgvector
+-- plan by what they see, and a plan for unknown arguments would use neither index well.
+CREATE FUNCTION rag_search_statement(query text, embedding vector, k integer, filter jsonb)
+RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    -- More candidates than answers: a chunk that is middling in both branches may win in the sum.
+    candidates constant integer := greatest(4 * k, 40);
+    conditions constant text := rag_filter_conditions(filter);
+    -- In the BM25 index labels are asked for by token; the array operator is not answered there.
+    keyword_conditions constant text := rag_filter_conditions(filter - 'labels')
+        || coalesce((SELECT string_agg(format(' AND labels === %L', label), '')
+                     FROM unnest(rag_filter_strings(filter, 'labels')) AS label), '');
+    keyword text := 'SELECT NULL::bigint AS id, NULL::bigint AS rank, NULL::text AS snippet '
+                    'WHERE false';
+    meaning text := 'SELECT NULL::bigint AS id, NULL::bigint AS rank WHERE false';
+BEGIN
+    IF query IS NOT NULL THEN
+        keyword := format(
+            'SELECT id, row_number() OVER (ORDER BY score DESC, id) AS rank, snippet
+             FROM (SELECT id, pdb.score(id) AS score,
+                          pdb.snippet(chunk_text, start_tag => ''<mark>'',
+                                      end_tag => ''</mark>'', max_num_chars => 200) AS snippet
+                   FROM rag_knowledge_entries
+                   WHERE chunk_text ||| %L AND deleted = false%s
+                   ORDER BY pdb.score(id) DESC, id LIMIT %s) AS best',
+            query, keyword_conditions, candidates);
+    END IF;
+    IF embedding IS NOT NULL THEN
+        meaning := format(
+            'SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
+             FROM (SELECT id, chunk_embedding <=> %1$L::vector AS distance
+                   FROM rag_knowledge_entries
+                   WHERE chunk_embedding IS NOT NULL AND deleted = false%2$s
+                   ORDER BY chunk_embedding <=> %1$L::vector LIMIT %3$s) AS best',
+            embedding, conditions, candidates);
+    END IF;
+    RETURN format(
+        'WITH keyword AS (%s), meaning AS (%s),
+         fused AS (
+             SELECT id, keyword.snippet, keyword.rank AS keyword_rank, meaning.rank AS vector_rank,
+                    coalesce(1.0 / (60 + keyword.rank), 0)
+                    + coalesce(1.0 / (60 + meaning.rank), 0) AS score
+             FROM keyword FULL JOIN meaning USING (id)
+             ORDER BY score DESC, id LIMIT %s)
+         SELECT id, fused.score::double precision, fused.keyword_rank::integer,
+                fused.vector_rank::integer, entry.repo::text, entry.source_type::text,
+                entry.source_id::text, entry.chunk_index,
+                coalesce(fused.snippet, left(entry.chunk_text, 200))
+         FROM fused JOIN rag_knowledge_entries AS entry USING (id)
+         ORDER BY fused.score DESC, id',
+        keyword, meaning, k);
+END
+$$;
+
+-- The best k chunks for a query, an embedding, or both. `filter` knows repo, source_type, labels,
+-- author, since and until. Ranks say how each branch placed a chunk, from 1; NULL where it did not.
+CREATE FUNCTION rag_search(
+    query text, embedding vector DEFAULT NULL, k integer DEFAULT 10, filter jsonb DEFAULT '{}'
+)
+RETURNS TABLE (
+    id bigint, score double precision, keyword_rank integer, vector_rank integer, repo text,
+    source_type text, source_id text, chunk_index integer, snippet text
+)
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+-- A selective filter goes on scanning until it has enough; ordered, so that ranks mean something.
+SET hnsw.iterative_scan = strict_order
+SET hnsw.ef_search = 100
+SET hnsw.max_scan_tuples = 1000000
+SET hnsw.scan_mem_multiplier = 4
+-- Compiling costs more than such a statement takes.
+SET jit = off
+AS $$
+BEGIN
+    query := nullif(btrim(query), '');
+    filter := coalesce(filter, '{}');
+    PERFORM rag_search_check(query, embedding, k, filter);
+    RETURN QUERY EXECUTE rag_search_statement(query, embedding, k, filter);
+END
+$$;
+
+-- How a search is carried out: the plan, with times, under the settings of `rag_search`.
+CREATE FUNCTION rag_search_explain(
+    query text, embedding vector DEFAULT NULL, k integer DEFAULT 10, filter jsonb DEFAULT '{}'
+)
+RETURNS SETOF text
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+SET hnsw.iterative_scan = strict_order
+SET hnsw.ef_search = 100
+SET hnsw.max_scan_tuples = 1000000
+SET hnsw.scan_mem_multiplier = 4
+SET jit = off
+AS $$
+BEGIN
+    query := nullif(btrim(query), '');
+    filter := coalesce(filter, '{}');
+    PERFORM rag_search_check(query, embedding, k, filter);
+    RETURN QUERY EXECUTE 'EXPLAIN (ANALYZE, BUFFERS) '
+        || rag_search_statement(query, embedding, k, filter);
+END
+$$;
+
+SELECT rag_grant(current_setting('xtask.runtime_role', true),
+                 current_setting('xtask.search_role', true));
