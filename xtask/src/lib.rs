@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod pg;
 pub mod process;
 pub mod render;
+pub mod report;
 pub mod route;
 pub mod servers;
 #[cfg(test)]

@@ -6,5 +6,6 @@ pub mod endpoint;
 pub mod facts;
 pub mod replication;
 pub mod sequences;
+pub mod slots;
 pub mod state;
 pub mod survey;

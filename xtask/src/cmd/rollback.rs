@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal};
 
 use anyhow::Result;
 
-use crate::cmd::cutover::{RunArguments, listen};
+use crate::cmd::cutover::{MetricsArguments, RunArguments, listen};
 use crate::cutover::beginning;
 use crate::cutover::verbs::{self, Rollback};
 use crate::failure::{Failure, Kind};
@@ -28,6 +28,8 @@ pub struct Arguments {
     /// Before a switch: leave the copied tables on the target
     #[arg(long)]
     keep_copy: bool,
+    #[command(flatten)]
+    metrics: MetricsArguments,
 }
 
 /// Says what will happen, asks, and does it.
@@ -54,8 +56,9 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         ask(ui)?;
     }
     listen(&operation.interrupt, ui)?;
-    verbs::rollback(&operation).await?;
-    Ok(())
+    let ended = verbs::rollback(&operation).await;
+    arguments.metrics.observe(&operation).await;
+    ended.map(drop)
 }
 
 fn ask(ui: &Ui) -> Result<()> {

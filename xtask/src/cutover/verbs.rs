@@ -13,6 +13,7 @@ use crate::cutover::engine::{Engine, Interrupt, Options, Server};
 use crate::cutover::event::{Event, Outcome, Side, Story};
 use crate::cutover::header::{Direction, FORMAT, Header, Identity};
 use crate::cutover::journal::Journal;
+use crate::cutover::lag;
 use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::next::{Goal, State};
 use crate::cutover::plan::{Plan, hex};
@@ -430,7 +431,12 @@ async fn run(operation: &Operation, mut journal: Journal, goal: Goal) -> Result<
         argv: operation.argv.clone(),
         operator: format!("{}@{}:{}", config::operator(), config::host(), std::process::id()),
     })?;
+    let story = journal.story();
+    let endpoints = [engine.source.endpoint.clone(), engine.target.endpoint.clone()];
+    let telling = tokio::spawn(lag::tell(endpoints, engine.header.prefix(), story.clone()));
+    engine.story = story;
     let outcome = drive(&course(&engine.header), &mut journal, &mut engine).await;
+    telling.abort();
     journal.end_mirrors();
     for mirror in mirrors {
         state::finish_mirror(mirror).await;

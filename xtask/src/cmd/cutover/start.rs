@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::cmd::cutover::{RunArguments, listen};
+use crate::cmd::cutover::{MetricsArguments, RunArguments, listen};
 use crate::cutover::verbs;
 use crate::ui::Ui;
 
@@ -14,6 +14,8 @@ use crate::ui::Ui;
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,
+    #[command(flatten)]
+    metrics: MetricsArguments,
 }
 
 /// Runs it.
@@ -23,6 +25,8 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let operation = arguments.run.operation(ui)?;
     listen(&operation.interrupt, ui)?;
-    verbs::start(&operation).await?;
-    Ok(())
+    let work = verbs::start(&operation);
+    let ended = arguments.metrics.observe_during(&operation, work).await;
+    arguments.metrics.observe(&operation).await;
+    ended.map(drop)
 }

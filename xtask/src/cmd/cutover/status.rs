@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::cmd::cutover::RunArguments;
+use crate::cmd::cutover::{MetricsArguments, RunArguments};
 use crate::cutover::status::{Status, status};
 use crate::failure::Failure;
 use crate::ui::{self, Format, Ui};
@@ -15,6 +15,8 @@ use crate::ui::{self, Format, Ui};
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,
+    #[command(flatten)]
+    metrics: MetricsArguments,
 }
 
 /// Prints the state of the run.
@@ -28,6 +30,7 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         Format::Json => ui.json(&status)?,
         Format::Text => ui.data(&text(&status)),
     }
+    arguments.metrics.write(&status)?;
     judge(&status)
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::cmd::cutover::{RunArguments, listen};
+use crate::cmd::cutover::{MetricsArguments, RunArguments, listen};
 use crate::cutover::verbs;
 use crate::ui::Ui;
 
@@ -17,6 +17,8 @@ use crate::ui::Ui;
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,
+    #[command(flatten)]
+    metrics: MetricsArguments,
 }
 
 /// Runs it.
@@ -26,6 +28,7 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let operation = arguments.run.operation(ui)?;
     listen(&operation.interrupt, ui)?;
-    verbs::switch(&operation).await?;
-    Ok(())
+    let ended = verbs::switch(&operation).await;
+    arguments.metrics.observe(&operation).await;
+    ended.map(drop)
 }
