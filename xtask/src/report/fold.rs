@@ -55,7 +55,7 @@ pub fn fold(lineage: &Lineage, watched: Vec<(i64, u64)>) -> Report {
         certificate_passes: certificate.as_ref().map(Certificate::passes),
         certificate,
         changes: changes(lineage),
-        clients: lineage.runs.iter().flat_map(|run| windows(run)).find(|one| one.switch.is_none()),
+        clients: lineage.runs.iter().flat_map(windows).find(|one| one.switch.is_none()),
         oracle,
         remarks: all().filter_map(remark).collect(),
         records: all().count(),

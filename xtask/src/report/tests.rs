@@ -183,7 +183,7 @@ fn every_step_and_the_verdict_are_there() {
             assert!(text.contains(step.name()), "{step} is missing from {text}");
         }
         assert!(text.contains("DIFFERENCES"), "{text}");
-        assert!(text.contains("pinned"), "{text}");
+        assert!(text.contains("pinned"), "the mode of the certificate: {text}");
     }
     assert!(written.verdict.contains("found differences"), "{}", written.verdict);
     let parsed: serde_json::Value = serde_json::from_str(&texts[2]).unwrap();

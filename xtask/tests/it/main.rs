@@ -8,6 +8,7 @@ mod night;
 mod operators;
 mod pagila;
 mod refusals;
+mod reports;
 mod secrets;
 mod servers;
 mod support;
