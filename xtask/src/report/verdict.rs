@@ -1,6 +1,6 @@
 //! The verdict: what a reader must know if they read nothing else.
 
-use super::facts::{Report, Tone, Verdict};
+use super::facts::{Change, Report, Tone, Verdict};
 use super::wording::{ahead, count, duration, number_of};
 use crate::cutover::event::{Outcome, WayBack};
 use crate::cutover::lineage::{Lineage, Phase};
@@ -31,8 +31,10 @@ pub fn verdict(lineage: &Lineage, report: &Report) -> Verdict {
     details.extend(about_pause(report));
     details.extend(about_certificate(report));
     details.extend(about_way_back(report));
-    let open = report.changes.iter().filter(|change| change.restored.is_none()).count() as u64;
-    if open > 0 && report.phase != Phase::Finished {
+    // The fence of the side that does not serve stays on purpose.
+    let is_open = |change: &&Change| change.restored.is_none() && change.server == report.serves;
+    let open = report.changes.iter().filter(is_open).count() as u64;
+    if open > 0 {
         details.push(format!("{} not restored.", number_of(open, "change of a setting")));
     }
     let mut verdict = Verdict { word: word.into(), tone, sentence, details };
