@@ -1,5 +1,6 @@
 //! Everything that speaks to PostgreSQL.
 
+pub mod conninfo;
 pub mod copy;
 pub mod digest;
 pub mod endpoint;
@@ -9,3 +10,4 @@ pub mod sequences;
 pub mod slots;
 pub mod state;
 pub mod survey;
+pub mod tls;

@@ -12,6 +12,7 @@ mod reports;
 mod secrets;
 mod servers;
 mod support;
+mod tls;
 mod tool;
 mod troubles;
 mod verbs;
