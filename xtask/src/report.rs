@@ -58,8 +58,8 @@ pub fn write(journals: &Path, run: Option<&str>, out: &Path) -> Result<Written> 
     Ok(Written { run, verdict, markdown, json, html })
 }
 
-/// Replaces a file as a whole. It holds names of objects and, where rows differ, their values: it is
-/// for its owner only, as the journal is.
+/// Replaces a file as a whole. It holds names of objects and, where rows differ, their values: it
+/// is for its owner only, as the journal is.
 fn write_private(path: &Path, text: &str) -> Result<()> {
     let describe = || format!("write {}", path.display());
     let folder = path.parent().unwrap_or(Path::new("."));

@@ -20,7 +20,8 @@ const REPORT_FOLDER: &str = "journal";
 
 /// Arguments of `drill`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Two servers are installed and started, filled with a sample of a trading \
+#[command(after_help = "\
+    Two servers are installed and started, filled with a sample of a trading \
     platform, and written to.\nThen: start, switch, rollback, switch, finish, and an oracle that \
     knows every acknowledged write.\nNothing is left behind but a report.\n\n\
     Examples:\n  cargo xtask drill\n  cargo xtask drill --scale 0.1 --cycles 5 --rate 500\n\n\

@@ -16,6 +16,9 @@ use crate::failure::tolerate;
 /// Whoever collects metrics may read them: they hold no secret.
 const READABLE: u32 = 0o644;
 
+/// What stands around the value of a label.
+const QUOTE: char = '"';
+
 /// What a text file is made of: one block per metric.
 struct Page(String);
 
@@ -59,7 +62,7 @@ impl Page {
 
 fn quoted(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    format!("\"{escaped}\"")
+    format!("{QUOTE}{escaped}{QUOTE}")
 }
 
 fn flag(value: bool) -> f64 {

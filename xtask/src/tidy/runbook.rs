@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn whatever_the_tool_may_say_is_found() {
         let code = "const ODD: &str = \"odd-one\";\n\
-            fn a() { Refusal::new(\n    \"wal\", b); Refusal::warning(ODD, c); Refusal::new(d, e) }\n\
+            fn a() { Refusal::new(\n    \"wal\", b); Refusal::warning(ODD, c); }\n\
+            fn b() { Refusal::new(d, e) }\n\
             fn f() { Err(Failure::undecided(format!(\"run {run} is lost{why}\"))) }\n\
             fn g() { let message = \"nobody knows\"; Err(Failure::undecided(message)) }\n";
         let query = "SELECT 'large', format('x')\nFROM a\n";

@@ -8,16 +8,17 @@ use crate::ui::Ui;
 
 /// Arguments of `cutover start`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Clients go on writing. Run it again after a crash: it goes on where it ended. Ctrl-C removes what\n\
+#[command(after_help = "\
+    Clients go on writing. Run it again after a crash: it goes on where it ended. Ctrl-C removes \
+    what\n\
     was made; twice, it stops at once and can go on later.\n\
     \n\
     Examples:\n\
     \x20 cargo xtask cutover start --endpoint-file /etc/service/database\n\
     \x20 cargo xtask cutover start --jobs 8 --metrics-file /var/lib/node_exporter/cutover.prom\n\
     \n\
-    Exit codes: 0 following, 1 refused, 2 wrong usage, 3 failed and removed. Next: cutover switch."
-)]
+    Exit codes: 0 following, 1 refused, 2 wrong usage, 3 failed and removed. Next: cutover \
+    switch.")]
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,

@@ -9,8 +9,8 @@ use crate::ui::{self, Format, Ui};
 
 /// Arguments of `cutover status`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Changes nothing and takes no lock. On a machine without a journal it reads the one that the\n\
+#[command(after_help = "\
+    Changes nothing and takes no lock. On a machine without a journal it reads the one that the\n\
     servers keep, so a second person sees the same.\n\
     \n\
     Examples:\n\
@@ -18,8 +18,8 @@ use crate::ui::{self, Format, Ui};
     \x20 cargo xtask --format json cutover status | jq .way_back\n\
     \x20 cargo xtask cutover status --metrics-file /var/lib/node_exporter/cutover.prom\n\
     \n\
-    Exit codes: 0 all is well, 1 the way back is at risk or lost, 2 wrong usage, 4 a human decides."
-)]
+    Exit codes: 0 all is well, 1 the way back is at risk or lost, 2 wrong usage, 4 a human \
+    decides.")]
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,

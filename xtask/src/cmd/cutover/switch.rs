@@ -8,8 +8,9 @@ use crate::ui::Ui;
 
 /// Arguments of `cutover switch`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Past --pause-limit before the decision everything is as it was. After the decision it only goes\n\
+#[command(after_help = "\
+    Past --pause-limit before the decision everything is as it was. After the decision it only \
+    goes\n\
     forward: run it again, it goes on by itself. RUNBOOK.md says what clients see at each step.\n\
     \n\
     Examples:\n\
@@ -18,8 +19,7 @@ use crate::ui::Ui;
     \x20 cargo xtask cutover switch --take-over         # from an operator whose machine is gone\n\
     \n\
     Exit codes: 0 switched and certified, 1 refused, 2 wrong usage, 3 unwound: the source serves,\n\
-    4 a human decides: `cutover status` says what."
-)]
+    4 a human decides: `cutover status` says what.")]
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,

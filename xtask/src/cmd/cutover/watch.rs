@@ -21,16 +21,16 @@ const KEEP_EVERY: u32 = 5;
 
 /// Arguments of `cutover watch`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Optional: nothing of a run needs it. It keeps the slot of the way back advanced, so that the next\n\
+#[command(after_help = "\
+    Optional: nothing of a run needs it. It keeps the slot of the way back advanced, so that the \
+    next\n\
     switch begins at once, and the lag for the report.\n\
     \n\
     Examples:\n\
     \x20 cargo xtask cutover watch --metrics-file /var/lib/node_exporter/cutover.prom\n\
     \x20 cargo xtask cutover watch --times 1            # once, for a script\n\
     \n\
-    Exit codes: 0 all was well at the end, 1 there is no run, or the way back is in danger."
-)]
+    Exit codes: 0 all was well at the end, 1 there is no run, or the way back is in danger.")]
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,
