@@ -42,6 +42,7 @@ struct Screen {
     last_lag: Option<Instant>,
     /// The step at work, and what is known beside it: lag and way back.
     step: Option<Step>,
+    undoing: bool,
     lag: Option<String>,
     way_back: Option<String>,
 }
@@ -56,6 +57,7 @@ impl Ui {
             last_plain: None,
             last_lag: None,
             step: None,
+            undoing: false,
             lag: None,
             way_back: None,
         };
@@ -149,7 +151,8 @@ impl Ui {
     fn follow(&self, event: &Event) {
         let mut screen = lock(&self.screen);
         match event {
-            Event::StepStarted { step } => screen.step = Some(*step),
+            Event::StepStarted { step } => (screen.step, screen.undoing) = (Some(*step), false),
+            Event::UndoStarted { step } => (screen.step, screen.undoing) = (Some(*step), true),
             Event::Lag { bytes: behind } => {
                 screen.lag = Some(format!("lag {}", bytes(u64::try_from(*behind).unwrap_or(0))));
             }
@@ -252,8 +255,9 @@ impl Screen {
     fn foot(&self) -> Option<String> {
         let step = self.step?;
         let beside = [self.lag.as_deref(), self.way_back.as_deref()];
-        let next = Step::ALL.into_iter().find(|next| *next > step);
-        let mut all: Vec<String> = vec![step.name().to_string()];
+        let next = Step::ALL.into_iter().find(|next| *next > step && !self.undoing);
+        let what = if self.undoing { format!("undoing {step}") } else { step.to_string() };
+        let mut all: Vec<String> = vec![what];
         all.extend(beside.into_iter().flatten().map(str::to_string));
         all.extend(next.map(|next| format!("next {next}")));
         Some(all.join(" · "))

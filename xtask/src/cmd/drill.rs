@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::config;
 use crate::cutover::engine::{Interrupt, Options};
+use crate::cutover::holder::OnDdl;
 use crate::cutover::verbs::Operation;
 use crate::drill::{DATABASE, Rehearsal, Report, rehearse};
 use crate::pg::endpoint::Endpoint;
@@ -151,6 +152,7 @@ fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
         pause_limit: Duration::from_secs(5),
         pin_limit: Duration::from_secs(3600),
         snapshot_limit: Duration::from_secs(3600),
+        on_ddl: OnDdl::Cancel,
         catch_up_limit: Duration::from_secs(600),
         route: Some(route),
         accepts_unlimited_wal: false,
