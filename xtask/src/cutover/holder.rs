@@ -3,8 +3,8 @@
 //! It reads its request, passwords included, from standard input, so that nothing secret stands in
 //! its arguments. It ends by itself: at its time limit, when its sessions are ended, or when what
 //! it holds for was never asked of it. While it keeps tables from being rewritten it never becomes
-//! an outage: a statement that waits for it makes every reader behind it wait, so either that one is
-//! cancelled or the holder gives way.
+//! an outage: a statement that waits for it makes every reader behind it wait, so either that one
+//! is cancelled or the holder gives way.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -37,6 +37,7 @@ pub fn verdict(lineage: &Lineage, report: &Report) -> Verdict {
     if open > 0 {
         details.push(format!("{} not restored.", number_of(open, "change of a setting")));
     }
+    let sentence = capitalized(&sentence);
     let mut verdict = Verdict { word: word.into(), tone, sentence, details };
     if let Some(oracle) = &report.oracle {
         let acknowledged = count(oracle.rows.acknowledged);
@@ -116,6 +117,14 @@ fn switched(report: &Report, serves: &str) -> (&'static str, Tone, String) {
     };
     let is_armed = report.way_back == Some(WayBack::Armed);
     (word, if is_armed { Tone::Good } else { Tone::Careful }, sentence)
+}
+
+/// A sentence may begin with `plain PostgreSQL`.
+fn capitalized(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters
+        .next()
+        .map_or(String::new(), |first| first.to_uppercase().collect::<String>() + letters.as_str())
 }
 
 fn about_pause(report: &Report) -> Option<String> {
