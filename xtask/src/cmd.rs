@@ -8,6 +8,7 @@ use crate::ui::{Format, Ui};
 mod completions;
 pub mod cutover;
 mod drill;
+mod guardian;
 mod holder;
 mod render;
 mod rollback;
@@ -43,6 +44,9 @@ enum Verb {
     /// Keep snapshots alive for another process of this tool
     #[command(hide = true)]
     Holder,
+    /// Let held clients go when another process of this tool dies
+    #[command(hide = true)]
+    Guardian,
 }
 
 /// Runs the verb that was asked for.
@@ -55,6 +59,7 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> anyhow::Result<()> {
         Verb::Cutover(arguments) => cutover::run(arguments, ui).await,
         Verb::Rollback(arguments) => rollback::run(&arguments, ui).await,
         Verb::Holder => holder::run().await,
+        Verb::Guardian => guardian::run(ui).await,
         Verb::Servers(arguments) => servers::run(arguments, ui).await,
         Verb::Verify(arguments) => verify::run(arguments, ui).await,
         Verb::Render(arguments) => render::run(&arguments, ui).await,

@@ -14,7 +14,9 @@ use crate::failure::Failure;
 use crate::ledger::{self, Verdict};
 use crate::pg::endpoint::{Endpoint, Session, identifier};
 use crate::pg::replication;
-use crate::route::file;
+use crate::route::pgbouncer::PgBouncer;
+use crate::route::{Route, file};
+use crate::servers::pooler::Pooler;
 use crate::workload::{self, Load, Workload};
 
 /// The database that a drill makes on its own servers.
@@ -23,6 +25,8 @@ pub const DATABASE: &str = "trading";
 const TRAFFIC_LIMIT: Duration = Duration::from_secs(30);
 /// How many seconds of traffic each side gets between two switches.
 const TRAFFIC_SECONDS: f64 = 3.0;
+/// How long clients' transactions may take to end when a rehearsal's PgBouncer holds them back.
+const HOLD_LIMIT: Duration = Duration::from_secs(2);
 /// Extension that only ParadeDB has.
 const SEARCH_EXTENSION: &str = "pg_search";
 
@@ -41,6 +45,9 @@ pub struct Rehearsal {
     pub cycles: u32,
     /// The endpoint file that writers read.
     pub endpoint_file: PathBuf,
+    /// The folder in which a PgBouncer works that writers connect to; none without one. It is
+    /// watched over by a keeper.
+    pub pooled_in: Option<PathBuf>,
 }
 
 /// One switch or rollback.
@@ -81,6 +88,8 @@ pub struct Report {
     pub prove_ms: f64,
     /// Every switch and rollback.
     pub turns: Vec<Turn>,
+    /// Clients' transactions that failed, but for conflicts among themselves.
+    pub failed: u64,
     /// What the oracle says.
     pub verdict: Verdict,
     /// Time of the whole, in seconds.
@@ -145,6 +154,7 @@ pub async fn rehearse(operation: &Operation, rehearsal: &Rehearsal) -> Result<Re
     let begun = Instant::now();
     let engine = engine(&operation.target).await?;
     prepare(&operation.source, &operation.target, rehearsal, &operation.story).await?;
+    let (operation, _pooler) = &pool(operation, rehearsal).await?;
     let load = Workload::start(Load {
         rate: (rehearsal.rate > 0.0).then_some(rehearsal.rate),
         writers: rehearsal.writers,
@@ -162,12 +172,40 @@ pub async fn rehearse(operation: &Operation, rehearsal: &Rehearsal) -> Result<Re
     let database = operation.target.database.clone();
     verbs::finish(operation, Some(&database), None).await.context("finish")?;
     let mut report = report(operation, engine, verdict)?;
+    report.failed = failed(&history);
     report.seconds = begun.elapsed().as_secs_f64();
-    if report.verdict.is_clean() && follower.rows.is_clean() {
+    // Who reconnects is cut off by the fence once a turn; whom PgBouncer holds notices nothing.
+    let is_smooth = rehearsal.pooled_in.is_none() || report.failed == 0;
+    if report.verdict.is_clean() && follower.rows.is_clean() && is_smooth {
         return Ok(report);
     }
-    let findings = [report.verdict.lines(), follower.lines()].concat().join("\n  ");
+    let failures = format!("{} clients' transactions failed", report.failed);
+    let messages: Vec<String> = history.messages.values().cloned().collect();
+    let findings =
+        [vec![failures], messages, report.verdict.lines(), follower.lines()].concat().join("\n  ");
     Err(Failure::undecided(format!("the oracle found faults:\n  {findings}")).into())
+}
+
+/// Puts a PgBouncer between writers and servers, where one is asked for.
+async fn pool(operation: &Operation, rehearsal: &Rehearsal) -> Result<(Operation, Option<Pooler>)> {
+    let mut operation = operation.clone();
+    let Some(folder) = &rehearsal.pooled_in else { return Ok((operation, None)) };
+    let client = file::read(&rehearsal.endpoint_file)?;
+    let pooler = Pooler::start(folder, "pgbouncer", &client).await?;
+    file::write(&rehearsal.endpoint_file, &pooler.through(&client))?;
+    let (consoles, inis) = (vec![pooler.console()], vec![pooler.ini()]);
+    let route = PgBouncer::new(consoles, inis, rehearsal.endpoint_file.clone(), HOLD_LIMIT);
+    operation.options.route = Some(Route::PgBouncer(route));
+    Ok((operation, Some(pooler)))
+}
+
+/// Transactions that were not acknowledged, but for conflicts among the writers themselves.
+fn failed(history: &workload::History) -> u64 {
+    let is_failed = |attempt: &&workload::Attempt| {
+        attempt.outcome != workload::Outcome::Acknowledged
+            && attempt.reason != workload::Reason::Conflict
+    };
+    history.attempts.iter().filter(is_failed).count() as u64
 }
 
 /// The same rows must stand on the side that follows, once it has caught up: the way back is armed.
@@ -241,13 +279,13 @@ fn report(operation: &Operation, engine: &'static str, verdict: Verdict) -> Resu
             if run.header.parent.is_none() || number % 2 == 0 { "switch" } else { "rollback" };
         let steps: Vec<(String, f64)> = Step::ALL
             .into_iter()
-            .filter(|step| (Step::Fence..=Step::Release).contains(step))
+            .filter(|step| (Step::Hold..=Step::Release).contains(step))
             .map(|step| (step.name().to_string(), milliseconds(&run.records, step)))
             .collect();
         let seen = verdict.serving.switches.get(number);
         turns.push(Turn {
             verb: verb.into(),
-            database_ms: span(&run.records, Step::Fence, Step::Release),
+            database_ms: span(&run.records, Step::Hold, Step::Release),
             pause_ms: seen.map(|seen| seen.pause_ms),
             longest_ms: seen.map(|seen| seen.longest_ms),
             refused: seen.map(|seen| seen.refused),
@@ -264,6 +302,7 @@ fn report(operation: &Operation, engine: &'static str, verdict: Verdict) -> Resu
         index_ms: milliseconds(&first.records, Step::Index),
         prove_ms: milliseconds(&first.records, Step::Prove),
         turns,
+        failed: 0,
         verdict,
         seconds: 0.0,
     })

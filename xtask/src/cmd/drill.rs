@@ -13,6 +13,7 @@ use crate::drill::{DATABASE, Rehearsal, Report, rehearse};
 use crate::pg::endpoint::Endpoint;
 use crate::route::Route;
 use crate::servers::pair::{self, PairOptions};
+use crate::servers::pooler;
 use crate::ui::{self, Format, Ui};
 
 /// Arguments of `drill`.
@@ -50,6 +51,9 @@ pub struct Arguments {
     /// Programs of the ParadeDB server
     #[arg(long, value_name = "DIR", env = config::XTASK_TARGET_BINDIR)]
     target_bindir: Option<PathBuf>,
+    /// Where writers connect to: the servers, by a file that is flipped, or a PgBouncer
+    #[arg(long, value_enum, default_value_t = RouteKind::File)]
+    route: RouteKind,
     /// Keep the journals here; without it they go with the servers
     #[arg(long, value_name = "DIR")]
     journal_dir: Option<PathBuf>,
@@ -61,12 +65,25 @@ pub struct Arguments {
     jobs: u8,
 }
 
+/// The routes that can be rehearsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum RouteKind {
+    /// A file with a connection string: writers are cut off, and connect anew
+    File,
+    /// PgBouncer: writers are held back between two transactions, and notice nothing
+    Pgbouncer,
+}
+
 /// Rehearses and prints the verdict.
 ///
 /// # Errors
 /// A verb failed, or the oracle found a fault.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let story = ui.story();
+    let is_pooled = arguments.route == RouteKind::Pgbouncer;
+    if is_pooled {
+        pooler::program()?;
+    }
     let pair = match arguments.source {
         Some(_) => None,
         None => {
@@ -92,6 +109,7 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         }
     };
     let endpoint_file = arguments.endpoint_file.clone().unwrap_or_else(|| scratch.join("endpoint"));
+    let pooled_in = is_pooled.then(|| scratch.clone());
     let folder = arguments.journal_dir.clone().unwrap_or(scratch);
     let bindirs = pair.iter().map(|pair| pair.target.bindir().to_path_buf()).collect();
     let engine = crate::drill::engine(&target).await?;
@@ -116,6 +134,7 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         writers: arguments.writers,
         cycles: arguments.cycles,
         endpoint_file,
+        pooled_in,
     };
     let report = rehearse(&operation, &rehearsal).await;
     if let Some(pair) = pair {
@@ -189,7 +208,7 @@ fn text(report: &Report) -> String {
     format!(
         "moved     {} rows, {} in {} ({:.0} MB/s, {:.0} rows/s); indexes {}; proved live in {}\n\
          {table}\n\
-         ledger    {} acknowledged, {} lost, {} duplicated, {} by two writers\n\
+         ledger    {} acknowledged, {} lost, {} duplicated, {} by two writers, {} failed\n\
          latency   p50 {:.1} ms, p99 {:.1} ms, longest {}\n\
          verdict   {} in {:.0} s",
         ui::count(report.rows),
@@ -203,6 +222,7 @@ fn text(report: &Report) -> String {
         rows.lost.count,
         rows.duplicated.count,
         report.verdict.serving.rivals.count,
+        report.failed,
         report.verdict.latency.p50_ms,
         report.verdict.latency.p99_ms,
         ui::duration(report.verdict.latency.longest_ms),
