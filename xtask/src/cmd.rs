@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 
 use crate::ui::{Format, Ui};
 
+mod bench;
 mod completions;
 pub mod cutover;
 mod drill;
@@ -30,6 +31,7 @@ pub struct Arguments {
 enum Verb {
     /// Rehearse the whole night on this machine: cutover and rollback under load, proved
     Drill(drill::Arguments),
+    Bench(bench::Arguments),
     /// Keep a pair of PostgreSQL servers for hand work
     Servers(servers::Arguments),
     Cutover(cutover::Arguments),
@@ -56,6 +58,7 @@ enum Verb {
 pub async fn run(arguments: Arguments, ui: &Ui) -> anyhow::Result<()> {
     match arguments.verb {
         Verb::Drill(arguments) => drill::run(&arguments, ui).await,
+        Verb::Bench(arguments) => bench::run(arguments, ui).await,
         Verb::Cutover(arguments) => cutover::run(arguments, ui).await,
         Verb::Rollback(arguments) => rollback::run(&arguments, ui).await,
         Verb::Holder => holder::run().await,

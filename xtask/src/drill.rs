@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::cutover::engine::Options;
 use crate::cutover::event::{Event, Story};
 use crate::cutover::lineage::Lineage;
 use crate::cutover::step::Step;
@@ -48,6 +49,32 @@ pub struct Rehearsal {
     /// The folder in which a PgBouncer works that writers connect to; none without one. It is
     /// watched over by a keeper.
     pub pooled_in: Option<PathBuf>,
+}
+
+/// The routes that can be rehearsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteKind {
+    /// A file with a connection string: writers are cut off, and connect anew
+    File,
+    /// PgBouncer: writers are held back between two transactions, and notice nothing
+    #[value(name = "pgbouncer")]
+    PgBouncer,
+}
+
+/// How a rehearsal runs its verbs.
+pub fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
+    Options {
+        jobs: jobs.max(1).into(),
+        pause_limit: Duration::from_secs(5),
+        pin_limit: Duration::from_secs(3600),
+        snapshot_limit: Duration::from_secs(3600),
+        catch_up_limit: Duration::from_secs(600),
+        route: Some(route),
+        accepts_unlimited_wal: false,
+        keep_copy: false,
+        folder,
+    }
 }
 
 /// One switch or rollback.

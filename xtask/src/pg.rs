@@ -1,5 +1,6 @@
 //! Everything that speaks to PostgreSQL.
 
+pub mod conninfo;
 pub mod copy;
 pub mod digest;
 pub mod endpoint;
@@ -8,3 +9,4 @@ pub mod replication;
 pub mod sequences;
 pub mod state;
 pub mod survey;
+pub mod tls;

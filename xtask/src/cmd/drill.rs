@@ -1,15 +1,14 @@
 //! `drill`: the whole night on this machine.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::config;
-use crate::cutover::engine::{Interrupt, Options};
+use crate::cutover::engine::Interrupt;
 use crate::cutover::verbs::Operation;
-use crate::drill::{DATABASE, Rehearsal, Report, rehearse};
+use crate::drill::{self, DATABASE, Rehearsal, Report, RouteKind, rehearse};
 use crate::pg::endpoint::Endpoint;
 use crate::route::Route;
 use crate::servers::pair::{self, PairOptions};
@@ -65,22 +64,13 @@ pub struct Arguments {
     jobs: u8,
 }
 
-/// The routes that can be rehearsed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum RouteKind {
-    /// A file with a connection string: writers are cut off, and connect anew
-    File,
-    /// PgBouncer: writers are held back between two transactions, and notice nothing
-    Pgbouncer,
-}
-
 /// Rehearses and prints the verdict.
 ///
 /// # Errors
 /// A verb failed, or the oracle found a fault.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let story = ui.story();
-    let is_pooled = arguments.route == RouteKind::Pgbouncer;
+    let is_pooled = arguments.route == RouteKind::PgBouncer;
     if is_pooled {
         pooler::program()?;
     }
@@ -119,7 +109,7 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         target_for_source: target.clone(),
         source,
         target,
-        options: options(arguments.jobs, Route::File(endpoint_file.clone()), folder),
+        options: drill::options(arguments.jobs, Route::File(endpoint_file.clone()), folder),
         bindirs,
         run: None,
         take_over: false,
@@ -147,20 +137,6 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     }
     ui.line(engine_line(engine));
     Ok(())
-}
-
-fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
-    Options {
-        jobs: jobs.max(1).into(),
-        pause_limit: Duration::from_secs(5),
-        pin_limit: Duration::from_secs(3600),
-        snapshot_limit: Duration::from_secs(3600),
-        catch_up_limit: Duration::from_secs(600),
-        route: Some(route),
-        accepts_unlimited_wal: false,
-        keep_copy: false,
-        folder,
-    }
 }
 
 fn engine_line(engine: &str) -> &'static str {

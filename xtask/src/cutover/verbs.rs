@@ -22,7 +22,7 @@ use crate::cutover::steps::certify;
 use crate::failure::Failure;
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::state;
-use crate::servers::programs;
+use crate::servers::programs::find_programs;
 
 /// What a person asked for: two servers and how to go about it.
 #[derive(Clone)]
@@ -464,8 +464,9 @@ async fn open(operation: &Operation, journal: &Journal) -> Result<Engine> {
     let major = plan.source_version.max(plan.target_version) / 10_000;
     let needs_programs =
         !State::of(journal.records()).is_done(Step::Follow) && header.parent.is_none();
+    let wants_tls = source.endpoint.wants_tls() || target.endpoint.wants_tls();
     let programs = match needs_programs {
-        true => Some(programs::find_programs(major, &operation.bindirs, &operation.story).await?),
+        true => Some(find_programs(major, wants_tls, &operation.bindirs, &operation.story).await?),
         false => None,
     };
     state::install(&session).await?;

@@ -11,6 +11,7 @@ mod refusals;
 mod secrets;
 mod servers;
 mod support;
+mod tls;
 mod tool;
 mod troubles;
 mod verbs;
