@@ -31,6 +31,8 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 const END_LIMIT: Duration = Duration::from_secs(5);
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long it waits after a deed that failed.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// How long one look at a server may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(3);
 /// How long it tries, once it is alone.
@@ -221,7 +223,10 @@ impl Watch {
                     return Ok(());
                 }
                 Ok(_) => {}
-                Err(error) => story.warning(format!("{deed:?}: {error:#}")),
+                Err(error) => {
+                    story.warning(format!("{deed:?}: {error:#}"));
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                }
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::cutover::event::Side;
 
-/// How long the same must have been seen before it is acted on while the tool is there: a tool at
-/// work is faster, so this one is frozen.
+/// How long a target must have been open by decision, with the tool there, before the guardian does
+/// the tool's work: one at work is faster, so this one is frozen.
 pub const FROZEN: Duration = Duration::from_secs(1);
 /// How long the dead-man may take before the guardian does its work. It is longer than its
 /// patience: the dead-man comes first wherever there is one.
@@ -75,7 +75,8 @@ pub fn judge(facts: &Facts, unchanged: Duration) -> Deed {
             Deed::LetIn(Side::Source)
         }
         Row::Open { .. } if facts.is_alone && unchanged >= DEAD_MAN_LIMIT => Deed::Unwind,
-        Row::Unwind if may_act && facts.source_is_open == Some(true) => Deed::LetIn(Side::Source),
+        // Whoever unwound it: from here on every client belongs there, frozen tool or not.
+        Row::Unwind if facts.source_is_open == Some(true) => Deed::LetIn(Side::Source),
         Row::Unwind if facts.is_alone && unchanged >= DEAD_MAN_LIMIT => Deed::Unwind,
         Row::Switch if may_act && facts.target_is_open == Some(true) => Deed::LetIn(Side::Target),
         // Only the next command can open it. Clients that wait no longer go to nobody else.
@@ -145,7 +146,8 @@ mod tests {
 
     #[test]
     fn a_tool_at_work_is_left_alone() {
-        for (facts, _) in every_case().into_iter().filter(|(facts, _)| !facts.is_alone) {
+        let is_at_work = |facts: &Facts| !facts.is_alone && facts.row != Row::Unwind;
+        for (facts, _) in every_case().into_iter().filter(|(facts, _)| is_at_work(facts)) {
             let deed = judge(&facts, Duration::ZERO);
             assert!(matches!(deed, Deed::Wait | Deed::Leave), "{facts:?}: {deed:?}");
         }
