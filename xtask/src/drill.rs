@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cutover::engine::Options;
 use crate::cutover::event::{Event, Story};
+use crate::cutover::holder::OnDdl;
 use crate::cutover::lineage::Lineage;
 use crate::cutover::step::Step;
 use crate::cutover::verbs::{self, Operation};
@@ -69,6 +70,7 @@ pub fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
         pause_limit: Duration::from_secs(5),
         pin_limit: Duration::from_secs(3600),
         snapshot_limit: Duration::from_secs(3600),
+        on_ddl: OnDdl::Cancel,
         catch_up_limit: Duration::from_secs(600),
         route: Some(route),
         accepts_unlimited_wal: false,

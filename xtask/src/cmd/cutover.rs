@@ -8,6 +8,7 @@ use clap::Subcommand;
 
 use crate::config;
 use crate::cutover::engine::{Interrupt, Options};
+use crate::cutover::holder::OnDdl;
 use crate::cutover::verbs::Operation;
 use crate::pg::endpoint::Endpoint;
 use crate::route::Route;
@@ -124,6 +125,9 @@ pub struct RunArguments {
     /// How long the follower may take to catch up, in seconds
     #[arg(long, default_value_t = 6 * 3600, value_name = "SECONDS", help_heading = "Limits")]
     catch_up_limit: u64,
+    /// What a change of schema meets with that waits for the copy: an error, or the way free
+    #[arg(long, value_enum, default_value_t = OnDdl::Cancel)]
+    on_ddl: OnDdl,
     /// Let slots keep WAL without limit, where a server sets none: the disk may fill
     #[arg(long, help_heading = "Limits")]
     accept_unlimited_wal: bool,
@@ -163,6 +167,7 @@ impl RunArguments {
                 pause_limit: Duration::from_secs_f64(self.pause_limit.clamp(0.1, 3600.0)),
                 pin_limit: Duration::from_secs(self.pin_limit),
                 snapshot_limit: Duration::from_secs(self.snapshot_limit),
+                on_ddl: self.on_ddl,
                 catch_up_limit: Duration::from_secs(self.catch_up_limit),
                 route: self.route()?,
                 accepts_unlimited_wal: self.accept_unlimited_wal,
