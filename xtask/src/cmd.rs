@@ -5,9 +5,11 @@ use clap::{Parser, Subcommand};
 
 use crate::ui::{Format, Ui};
 
+mod bench;
 mod completions;
 pub mod cutover;
 mod drill;
+mod guardian;
 mod holder;
 mod render;
 mod rollback;
@@ -29,6 +31,7 @@ pub struct Arguments {
 enum Verb {
     /// Rehearse the whole night on this machine: cutover and rollback under load, proved
     Drill(drill::Arguments),
+    Bench(bench::Arguments),
     /// Keep a pair of PostgreSQL servers for hand work
     Servers(servers::Arguments),
     Cutover(cutover::Arguments),
@@ -43,6 +46,9 @@ enum Verb {
     /// Keep snapshots alive for another process of this tool
     #[command(hide = true)]
     Holder,
+    /// Let held clients go when another process of this tool dies
+    #[command(hide = true)]
+    Guardian,
 }
 
 /// Runs the verb that was asked for.
@@ -52,9 +58,11 @@ enum Verb {
 pub async fn run(arguments: Arguments, ui: &Ui) -> anyhow::Result<()> {
     match arguments.verb {
         Verb::Drill(arguments) => drill::run(&arguments, ui).await,
+        Verb::Bench(arguments) => bench::run(arguments, ui).await,
         Verb::Cutover(arguments) => cutover::run(arguments, ui).await,
         Verb::Rollback(arguments) => rollback::run(&arguments, ui).await,
         Verb::Holder => holder::run().await,
+        Verb::Guardian => guardian::run(ui).await,
         Verb::Servers(arguments) => servers::run(arguments, ui).await,
         Verb::Verify(arguments) => verify::run(arguments, ui).await,
         Verb::Render(arguments) => render::run(&arguments, ui).await,

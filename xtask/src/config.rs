@@ -23,6 +23,8 @@ pub const XTASK_JOURNAL_DIR: &str = "XTASK_JOURNAL_DIR";
 pub const XTASK_SOURCE: &str = "XTASK_SOURCE";
 /// The database that `verify` compares it with, as a connection string.
 pub const XTASK_TARGET: &str = "XTASK_TARGET";
+/// The admin console of the PgBouncer that clients connect to, as a connection string.
+pub const XTASK_PGBOUNCER: &str = "XTASK_PGBOUNCER";
 /// Folder with `postgres`, `initdb` and `pg_ctl` for the source of a rehearsal.
 pub const XTASK_SOURCE_BINDIR: &str = "XTASK_SOURCE_BINDIR";
 /// Folder with `postgres`, `initdb` and `pg_ctl` for the target of a rehearsal.

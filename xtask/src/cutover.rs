@@ -8,6 +8,7 @@ pub mod ending;
 pub mod engine;
 pub mod event;
 pub mod fence;
+pub mod guardian;
 pub mod header;
 pub mod holder;
 pub mod journal;

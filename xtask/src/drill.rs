@@ -7,7 +7,9 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::cutover::drive::Log;
+use crate::cutover::engine::Options;
 use crate::cutover::event::{Event, Story};
+use crate::cutover::holder::OnDdl;
 use crate::cutover::journal::Journal;
 use crate::cutover::lineage::Lineage;
 use crate::cutover::step::Step;
@@ -16,7 +18,9 @@ use crate::failure::Failure;
 use crate::ledger::{self, Verdict};
 use crate::pg::endpoint::{Endpoint, Session, identifier};
 use crate::pg::replication;
-use crate::route::file;
+use crate::route::pgbouncer::PgBouncer;
+use crate::route::{Route, file};
+use crate::servers::pooler::Pooler;
 use crate::workload::{self, Load, Workload};
 
 /// The database that a drill makes on its own servers.
@@ -31,6 +35,8 @@ const PAUSE_STRETCH: Duration = Duration::from_millis(50);
 const PAUSE_MARGIN: Duration = Duration::from_millis(1500);
 /// In how many stretches the chart of the whole load is cut at most.
 const LOAD_STRETCHES: u32 = 300;
+/// How long clients' transactions may take to end when a rehearsal's PgBouncer holds them back.
+const HOLD_LIMIT: Duration = Duration::from_secs(2);
 /// Extension that only ParadeDB has.
 const SEARCH_EXTENSION: &str = "pg_search";
 
@@ -49,6 +55,36 @@ pub struct Rehearsal {
     pub cycles: u32,
     /// The endpoint file that writers read.
     pub endpoint_file: PathBuf,
+    /// The folder in which a PgBouncer works that writers connect to; none without one. It is
+    /// watched over by a keeper.
+    pub pooled_in: Option<PathBuf>,
+}
+
+/// The routes that can be rehearsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteKind {
+    /// A file with a connection string: writers are cut off, and connect anew
+    File,
+    /// PgBouncer: writers are held back between two transactions, and notice nothing
+    #[value(name = "pgbouncer")]
+    PgBouncer,
+}
+
+/// How a rehearsal runs its verbs.
+pub fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
+    Options {
+        jobs: jobs.max(1).into(),
+        pause_limit: Duration::from_secs(5),
+        pin_limit: Duration::from_secs(3600),
+        snapshot_limit: Duration::from_secs(3600),
+        on_ddl: OnDdl::Cancel,
+        catch_up_limit: Duration::from_secs(600),
+        route: Some(route),
+        accepts_unlimited_wal: false,
+        keep_copy: false,
+        folder,
+    }
 }
 
 /// One switch or rollback.
@@ -89,6 +125,8 @@ pub struct Report {
     pub prove_ms: f64,
     /// Every switch and rollback.
     pub turns: Vec<Turn>,
+    /// Clients' transactions that failed, but for conflicts among themselves.
+    pub failed: u64,
     /// What the oracle says.
     pub verdict: Verdict,
     /// Time of the whole, in seconds.
@@ -153,6 +191,7 @@ pub async fn rehearse(operation: &Operation, rehearsal: &Rehearsal) -> Result<Re
     let begun = Instant::now();
     let engine = engine(&operation.target).await?;
     prepare(&operation.source, &operation.target, rehearsal, &operation.story).await?;
+    let (operation, _pooler) = &pool(operation, rehearsal).await?;
     let load = Workload::start(Load {
         rate: (rehearsal.rate > 0.0).then_some(rehearsal.rate),
         writers: rehearsal.writers,
@@ -171,11 +210,17 @@ pub async fn rehearse(operation: &Operation, rehearsal: &Rehearsal) -> Result<Re
     verbs::finish(operation, Some(&database), None).await.context("finish")?;
     note_for_report(operation, &history, &verdict)?;
     let mut report = report(operation, engine, verdict)?;
+    report.failed = failed(&history);
     report.seconds = begun.elapsed().as_secs_f64();
-    if report.verdict.is_clean() && follower.rows.is_clean() {
+    // Who reconnects is cut off by the fence once a turn; whom PgBouncer holds notices nothing.
+    let is_smooth = rehearsal.pooled_in.is_none() || report.failed == 0;
+    if report.verdict.is_clean() && follower.rows.is_clean() && is_smooth {
         return Ok(report);
     }
-    let findings = [report.verdict.lines(), follower.lines()].concat().join("\n  ");
+    let failures = format!("{} clients' transactions failed", report.failed);
+    let messages: Vec<String> = history.messages.values().cloned().collect();
+    let findings =
+        [vec![failures], messages, report.verdict.lines(), follower.lines()].concat().join("\n  ");
     Err(Failure::undecided(format!("the oracle found faults:\n  {findings}")).into())
 }
 
@@ -198,6 +243,28 @@ fn note_for_report(
     let clients = serde_json::to_value(ledger::whole(history, LOAD_STRETCHES))?;
     last.append(Event::Clients { clients })?;
     last.append(Event::Oracle { verdict: serde_json::to_value(verdict)? })
+}
+
+/// Puts a PgBouncer between writers and servers, where one is asked for.
+async fn pool(operation: &Operation, rehearsal: &Rehearsal) -> Result<(Operation, Option<Pooler>)> {
+    let mut operation = operation.clone();
+    let Some(folder) = &rehearsal.pooled_in else { return Ok((operation, None)) };
+    let client = file::read(&rehearsal.endpoint_file)?;
+    let pooler = Pooler::start(folder, "pgbouncer", &client).await?;
+    file::write(&rehearsal.endpoint_file, &pooler.through(&client))?;
+    let (consoles, inis) = (vec![pooler.console()], vec![pooler.ini()]);
+    let route = PgBouncer::new(consoles, inis, rehearsal.endpoint_file.clone(), HOLD_LIMIT);
+    operation.options.route = Some(Route::PgBouncer(route));
+    Ok((operation, Some(pooler)))
+}
+
+/// Transactions that were not acknowledged, but for conflicts among the writers themselves.
+fn failed(history: &workload::History) -> u64 {
+    let is_failed = |attempt: &&workload::Attempt| {
+        attempt.outcome != workload::Outcome::Acknowledged
+            && attempt.reason != workload::Reason::Conflict
+    };
+    history.attempts.iter().filter(is_failed).count() as u64
 }
 
 /// The same rows must stand on the side that follows, once it has caught up: the way back is armed.
@@ -271,7 +338,7 @@ fn report(operation: &Operation, engine: &'static str, verdict: Verdict) -> Resu
             if run.header.parent.is_none() || number % 2 == 0 { "switch" } else { "rollback" };
         let steps: Vec<(String, f64)> = Step::ALL
             .into_iter()
-            .filter(|step| (Step::Fence..=Step::Release).contains(step))
+            .filter(|step| (Step::Hold..=Step::Release).contains(step))
             .map(|step| (step.name().to_string(), milliseconds(&run.records, step)))
             .collect();
         let seen = verdict.serving.switches.get(number);
@@ -294,6 +361,7 @@ fn report(operation: &Operation, engine: &'static str, verdict: Verdict) -> Resu
         index_ms: milliseconds(&first.records, Step::Index),
         prove_ms: milliseconds(&first.records, Step::Prove),
         turns,
+        failed: 0,
         verdict,
         seconds: 0.0,
     })

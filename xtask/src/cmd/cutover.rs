@@ -14,6 +14,7 @@ use crate::cutover::status::{Status, status};
 use crate::cutover::verbs::Operation;
 use crate::pg::endpoint::Endpoint;
 use crate::route::Route;
+use crate::route::pgbouncer::PgBouncer;
 use crate::ui::Ui;
 
 mod adopt;
@@ -92,9 +93,22 @@ pub struct RunArguments {
     /// What the source's server dials to reach the target, where that differs
     #[arg(long, value_name = "URL", help_heading = "Peers")]
     target_for_source: Option<String>,
-    /// Where clients go: a file with one libpq connection string, replaced as a whole
+    /// Where clients go: a file with one libpq connection string, replaced as a whole; with
+    /// --pgbouncer it leads there, and is only read
     #[arg(long, value_name = "PATH")]
     endpoint_file: Option<PathBuf>,
+    /// The admin console of the PgBouncer that clients connect to (database `pgbouncer`, a role of
+    /// its admin_users); once for each process. Passwords may come from a password file
+    #[arg(long, env = config::XTASK_PGBOUNCER, hide_env_values = true, value_name = "URL",
+        requires_all = ["endpoint_file", "pgbouncer_ini"], help_heading = "PgBouncer")]
+    pgbouncer: Vec<String>,
+    /// PgBouncer's configuration file with the line of the clients' database, which is rewritten;
+    /// may be repeated
+    #[arg(long, value_name = "PATH", requires = "pgbouncer", help_heading = "PgBouncer")]
+    pgbouncer_ini: Vec<PathBuf>,
+    /// How long clients' transactions may take to end when PgBouncer holds them back, in seconds
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", help_heading = "PgBouncer")]
+    pause_clients_limit: f64,
     /// Where journals are kept
     #[arg(long, env = config::XTASK_JOURNAL_DIR, default_value = "journal", value_name = "DIR")]
     journal_dir: PathBuf,
@@ -212,7 +226,7 @@ impl RunArguments {
                 snapshot_limit: Duration::from_secs(self.snapshot_limit),
                 on_ddl: self.on_ddl,
                 catch_up_limit: Duration::from_secs(self.catch_up_limit),
-                route: self.endpoint_file.clone().map(Route::File),
+                route: self.route()?,
                 accepts_unlimited_wal: self.accept_unlimited_wal,
                 keep_copy: false,
                 folder: self.journal_dir.clone(),
@@ -224,6 +238,18 @@ impl RunArguments {
             story: ui.story(),
             interrupt: Interrupt::default(),
         })
+    }
+
+    fn route(&self) -> Result<Option<Route>> {
+        let Some(endpoint_file) = self.endpoint_file.clone() else { return Ok(None) };
+        if self.pgbouncer.is_empty() {
+            return Ok(Some(Route::File(endpoint_file)));
+        }
+        let parsed = self.pgbouncer.iter().map(|console| Endpoint::parse(console));
+        let consoles = parsed.collect::<Result<Vec<_>>>()?;
+        let limit = Duration::from_secs_f64(self.pause_clients_limit.clamp(0.1, 3600.0));
+        let inis = self.pgbouncer_ini.clone();
+        Ok(Some(Route::PgBouncer(PgBouncer::new(consoles, inis, endpoint_file, limit))))
     }
 
     fn bindirs(&self) -> Vec<PathBuf> {

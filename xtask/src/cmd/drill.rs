@@ -1,19 +1,18 @@
 //! `drill`: the whole night on this machine.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::config;
-use crate::cutover::engine::{Interrupt, Options};
-use crate::cutover::holder::OnDdl;
+use crate::cutover::engine::Interrupt;
 use crate::cutover::verbs::Operation;
-use crate::drill::{DATABASE, Rehearsal, Report, rehearse};
+use crate::drill::{self, DATABASE, Rehearsal, Report, RouteKind, rehearse};
 use crate::pg::endpoint::Endpoint;
 use crate::route::Route;
 use crate::servers::pair::{self, PairOptions};
+use crate::servers::pooler;
 use crate::ui::{self, Format, Ui};
 
 /// Where a report goes that nobody gave a place; Git leaves it alone, as it does journals.
@@ -55,6 +54,9 @@ pub struct Arguments {
     /// Programs of the ParadeDB server
     #[arg(long, value_name = "DIR", env = config::XTASK_TARGET_BINDIR)]
     target_bindir: Option<PathBuf>,
+    /// Where writers connect to: the servers, by a file that is flipped, or a PgBouncer
+    #[arg(long, value_enum, default_value_t = RouteKind::File)]
+    route: RouteKind,
     /// Keep the journals here; without it they go with the servers
     #[arg(long, value_name = "DIR")]
     journal_dir: Option<PathBuf>,
@@ -75,6 +77,10 @@ pub struct Arguments {
 /// A verb failed, or the oracle found a fault.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let story = ui.story();
+    let is_pooled = arguments.route == RouteKind::PgBouncer;
+    if is_pooled {
+        pooler::program()?;
+    }
     let pair = match arguments.source {
         Some(_) => None,
         None => {
@@ -100,6 +106,7 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         }
     };
     let endpoint_file = arguments.endpoint_file.clone().unwrap_or_else(|| scratch.join("endpoint"));
+    let pooled_in = is_pooled.then(|| scratch.clone());
     let folder = arguments.journal_dir.clone().unwrap_or(scratch);
     let bindirs = pair.iter().map(|pair| pair.target.bindir().to_path_buf()).collect();
     let engine = crate::drill::engine(&target).await?;
@@ -109,7 +116,7 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         target_for_source: target.clone(),
         source,
         target,
-        options: options(arguments.jobs, Route::File(endpoint_file.clone()), folder),
+        options: drill::options(arguments.jobs, Route::File(endpoint_file.clone()), folder),
         bindirs,
         run: None,
         take_over: false,
@@ -124,6 +131,7 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         writers: arguments.writers,
         cycles: arguments.cycles,
         endpoint_file,
+        pooled_in,
     };
     let report = rehearse(&operation, &rehearsal).await;
     // A rehearsal that failed has its report as well, as far as it came.
@@ -144,21 +152,6 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     super::cutover::report::tell(&written?, ui)?;
     ui.line(engine_line(engine));
     Ok(())
-}
-
-fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
-    Options {
-        jobs: jobs.max(1).into(),
-        pause_limit: Duration::from_secs(5),
-        pin_limit: Duration::from_secs(3600),
-        snapshot_limit: Duration::from_secs(3600),
-        on_ddl: OnDdl::Cancel,
-        catch_up_limit: Duration::from_secs(600),
-        route: Some(route),
-        accepts_unlimited_wal: false,
-        keep_copy: false,
-        folder,
-    }
 }
 
 fn engine_line(engine: &str) -> &'static str {
@@ -206,7 +199,7 @@ fn text(report: &Report) -> String {
     format!(
         "moved     {} rows, {} in {} ({:.0} MB/s, {:.0} rows/s); indexes {}; proved live in {}\n\
          {table}\n\
-         ledger    {} acknowledged, {} lost, {} duplicated, {} by two writers\n\
+         ledger    {} acknowledged, {} lost, {} duplicated, {} by two writers, {} failed\n\
          latency   p50 {:.1} ms, p99 {:.1} ms, longest {}\n\
          verdict   {} in {:.0} s",
         ui::count(report.rows),
@@ -220,6 +213,7 @@ fn text(report: &Report) -> String {
         rows.lost.count,
         rows.duplicated.count,
         report.verdict.serving.rivals.count,
+        report.failed,
         report.verdict.latency.p50_ms,
         report.verdict.latency.p99_ms,
         ui::duration(report.verdict.latency.longest_ms),

@@ -94,23 +94,23 @@ pub async fn unwind(session: &Session, run: &str, by: &str) -> Result<()> {
     }
 }
 
-/// Opens the row for a new attempt. Only an unwound attempt may be followed by another.
+/// Opens the row for a new attempt, and returns its number. Only an unwound attempt may be followed
+/// by another.
 ///
 /// # Errors
 /// The target serves, or another process owns the run.
-pub async fn begin_attempt(session: &Session, run: &str, epoch: i64) -> Result<()> {
-    let changed = session
-        .execute(
+pub async fn begin_attempt(session: &Session, run: &str, epoch: i64) -> Result<i64> {
+    let row = session
+        .query_opt(
             "UPDATE xtask_cutover.run
              SET decision = NULL, decided_by = NULL, decided_at = NULL,
-                 guarded = true, heartbeat = clock_timestamp()
-             WHERE id = $1 AND epoch = $2 AND decision IS DISTINCT FROM 'switch'",
+                 attempt = attempt + 1, guarded = true, heartbeat = clock_timestamp()
+             WHERE id = $1 AND epoch = $2 AND decision IS DISTINCT FROM 'switch'
+             RETURNING attempt",
             &[&run, &epoch],
         )
         .await
         .context("open the decision for a new attempt")?;
-    if changed == 0 {
-        bail!("the run has been decided or taken over since");
-    }
-    Ok(())
+    let row = row.context("the run has been decided or taken over since")?;
+    Ok(row.get(0))
 }

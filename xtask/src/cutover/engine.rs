@@ -12,6 +12,7 @@ use crate::config;
 use crate::cutover::drive::{Hands, Log, Seen};
 use crate::cutover::event::{Event, Evidence, Side, Story};
 use crate::cutover::fence::{Drained, Fence};
+use crate::cutover::guardian::Guardian;
 use crate::cutover::header::{Direction, Header, Identity};
 use crate::cutover::holder::{Holder, OnDdl};
 use crate::cutover::plan::Plan;
@@ -193,6 +194,8 @@ async fn assert_identity(session: &Session, wanted: &Identity, side: Side) -> Re
 pub struct Attempt {
     /// The dead-man's and the heartbeat's sessions.
     pub guard: Option<steps::gate::Guard>,
+    /// The process that lets held clients go, where a pooler holds them.
+    pub guardian: Option<Guardian>,
     /// The holder that will take the pins.
     pub holder: Option<Holder>,
     /// Statements prepared to read the sequences of the source and of the target.
@@ -207,6 +210,13 @@ pub struct Attempt {
     pub drained: Option<Drained>,
     /// When the pause began.
     pub pause_began: Option<Instant>,
+}
+
+impl Attempt {
+    /// Whether somebody is there to let clients go should this process die.
+    pub fn guardian_is_alive(&mut self) -> bool {
+        self.guardian.as_mut().is_some_and(Guardian::is_alive)
+    }
 }
 
 /// A run and the servers that it is about.
@@ -304,6 +314,7 @@ impl Engine {
         if let Some(guard) = &self.attempt.guard {
             all.extend(&guard.backends);
         }
+        all.extend(self.attempt.guardian.as_ref().map(|guardian| guardian.backend));
         if let Some(holder) = &self.attempt.holder {
             all.extend(&holder.backends);
         }
@@ -385,7 +396,7 @@ impl Hands for Engine {
 
     async fn act(&mut self, step: Step, log: &mut dyn Log) -> Result<()> {
         self.assert_ownership(step).await?;
-        if step == Step::Fence {
+        if step == Step::Hold {
             self.attempt.pause_began = Some(Instant::now());
         }
         if !step.is_in_pause() {

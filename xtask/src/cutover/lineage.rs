@@ -62,11 +62,11 @@ impl Run {
         }
     }
 
-    /// From the last `fence` to the last `release`, in milliseconds: the database's part of the
+    /// From the last `hold` to the last `release`, in milliseconds: the database's part of the
     /// pause. None where it did not come so far.
     pub fn pause_ms(&self) -> Option<f64> {
         let begun = self.records.iter().rev().find_map(|record| match record.event {
-            Event::StepStarted { step: Step::Fence } => Some(record.at),
+            Event::StepStarted { step: Step::Hold } => Some(record.at),
             _ => None,
         })?;
         let ended = self.records.iter().rev().find_map(|record| match record.event {

@@ -9,6 +9,7 @@ use crate::pg::endpoint::{Endpoint, Session, identifier, literal};
 use crate::pg::facts;
 use crate::pg::replication;
 use crate::pg::state;
+use crate::route::Objection;
 
 /// The oldest major version that this tool moves: older servers cannot stop a subscription at its
 /// first error.
@@ -42,6 +43,12 @@ impl Refusal {
 
     fn warning(name: &str, problem: impl Into<String>, fix: impl Into<String>) -> Refusal {
         Refusal { is_warning: true, ..Refusal::new(name, problem, fix) }
+    }
+}
+
+impl From<Objection> for Refusal {
+    fn from(objection: Objection) -> Refusal {
+        Refusal::new(objection.name, objection.problem, objection.fix)
     }
 }
 

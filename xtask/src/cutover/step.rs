@@ -24,6 +24,8 @@ pub enum Step {
     Prove,
     /// Last checks and catching up, while clients still write; the dead-man is armed.
     Gate,
+    /// Clients that can be held back are, between two transactions.
+    Hold,
     /// Nobody can write on the source.
     Fence,
     /// A barrier row has arrived: everything before it has arrived.
@@ -52,7 +54,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Step; 20] = [
+    pub const ALL: [Step; 21] = [
         Step::Publish,
         Step::Schema,
         Step::Copy,
@@ -61,6 +63,7 @@ impl Step {
         Step::Arm,
         Step::Prove,
         Step::Gate,
+        Step::Hold,
         Step::Fence,
         Step::Drain,
         Step::Sequences,
@@ -86,6 +89,7 @@ impl Step {
             Step::Arm => "arm",
             Step::Prove => "prove",
             Step::Gate => "gate",
+            Step::Hold => "hold",
             Step::Fence => "fence",
             Step::Drain => "drain",
             Step::Sequences => "sequences",
@@ -103,7 +107,7 @@ impl Step {
 
     /// Whether clients cannot write from the start of this step, and nothing is decided yet.
     pub fn is_in_pause(self) -> bool {
-        (Step::Fence..=Step::Decide).contains(&self)
+        (Step::Hold..=Step::Decide).contains(&self)
     }
 
     /// Whether this step can only follow the decision.

@@ -17,6 +17,7 @@ pub mod fence;
 pub mod flip;
 pub mod follow;
 pub mod gate;
+pub mod hold;
 pub mod index;
 pub mod open;
 pub mod pin;
@@ -42,6 +43,7 @@ pub async fn act(step: Step, engine: &mut Engine, log: &mut dyn Log) -> Result<(
         Step::Arm => arm::act(engine).await,
         Step::Prove => prove::act(engine, log).await,
         Step::Gate => gate::act(engine, log).await,
+        Step::Hold => hold::act(engine).await,
         Step::Fence => fence::act(engine, log).await,
         Step::Drain => drain::act(engine, log).await,
         Step::Sequences => sequences::act(engine).await,
@@ -71,6 +73,7 @@ pub async fn look(step: Step, engine: &mut Engine, log: &dyn Log) -> Result<Seen
         Step::Arm => arm::look(engine).await,
         Step::Prove => prove::look(log),
         Step::Gate => gate::look(engine).await,
+        Step::Hold => hold::look(engine).await,
         Step::Fence => fence::look(engine).await,
         Step::Drain => drain::look(engine, log).await,
         Step::Sequences => sequences::look(engine).await,
@@ -78,7 +81,7 @@ pub async fn look(step: Step, engine: &mut Engine, log: &dyn Log) -> Result<Seen
         Step::Pin => pin::look(engine, log).await,
         Step::Decide => decide::look(engine).await,
         Step::Open => open::look(engine).await,
-        Step::Flip => flip::look(engine),
+        Step::Flip => flip::look(engine).await,
         Step::Release => release::look(engine).await,
         Step::Reverse => reverse::look(engine).await,
         Step::Certify => certify::look(log),
@@ -98,6 +101,7 @@ pub async fn undo(step: Step, engine: &mut Engine, log: &mut dyn Log) -> Result<
         Step::Follow => follow::undo(engine, log).await,
         Step::Arm => arm::undo(engine).await,
         Step::Gate => gate::undo(engine).await,
+        Step::Hold => hold::undo(engine).await,
         Step::Fence => fence::undo(engine, log).await,
         Step::Drain => drain::undo(engine),
         Step::Detach => detach::undo(engine, log).await,

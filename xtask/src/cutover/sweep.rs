@@ -2,7 +2,8 @@
 //! every place, every second fault after it, and the tool dead as well as frozen.
 //!
 //! The model's invariants are asserts on every change: never two writers, the target open only
-//! after the decision. Whatever happens, the same verb run again must end, with the clients free.
+//! after the decision, nobody held without a guardian. Whatever happens, the same verb run again
+//! must end, with the clients free; and a dead tool leaves nobody held on a side that is open.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -11,6 +12,7 @@ use futures_util::FutureExt;
 
 use crate::cutover::drive::{Hands, Log, Seen, drive};
 use crate::cutover::event::{Event, Evidence, Outcome, Record, Side};
+use crate::cutover::guardian::rules::{DEAD_MAN_LIMIT, Deed, Facts, Row, judge};
 use crate::cutover::next::{Goal, State};
 use crate::cutover::step::Step;
 
@@ -86,6 +88,9 @@ struct World {
     decision: Decision,
     dead_man: bool,
     clients: Side,
+    /// A pooler holds clients back, and the guardian watches over them.
+    held: bool,
+    guardian: bool,
     stored: Vec<Record>,
     strikes: Vec<Strike>,
 }
@@ -102,6 +107,8 @@ impl World {
             decision: Decision::Open,
             dead_man: false,
             clients: Side::Source,
+            held: false,
+            guardian: false,
             stored: Vec::new(),
             strikes: strikes.to_vec(),
         }
@@ -116,22 +123,51 @@ impl World {
         assert!(!(self.source_open && self.target_open), "two writers: {self:?}");
         assert!(!self.target_open || self.decision == Decision::Switch, "opened early: {self:?}");
         assert!(!self.source_open || self.decision != Decision::Switch, "un-fenced late: {self:?}");
+        assert!(!self.held || self.guardian, "held without a guardian: {self:?}");
     }
 
-    /// The source's dead-man after a silence of the tool.
+    /// The source's dead-man after a silence of the tool, and then the guardian by its rules.
     fn silence(&mut self) {
         if self.dead_man && self.decision == Decision::Open {
             self.decision = Decision::Unwind;
             self.source_open = true;
             self.check();
         }
+        if self.guardian {
+            self.watch();
+        }
+    }
+
+    fn watch(&mut self) {
+        let row = match self.decision {
+            Decision::Open => Row::Open { guarded: self.dead_man },
+            Decision::Switch => Row::Switch,
+            Decision::Unwind => Row::Unwind,
+        };
+        let facts = Facts {
+            is_alone: true,
+            row,
+            source_is_open: Some(self.source_open),
+            target_is_open: Some(self.target_open),
+        };
+        // Long enough for a dead-man, and not for giving up.
+        match judge(&facts, DEAD_MAN_LIMIT) {
+            Deed::LetIn(side) => {
+                self.clients = side;
+                self.held = false;
+            }
+            Deed::Wait => {}
+            deed => panic!("{deed:?} where the dead-man is alive: {self:?}"),
+        }
+        self.check();
     }
 
     fn clients_are_free(&self) -> bool {
-        match self.clients {
-            Side::Source => self.source_open,
-            Side::Target => self.target_open,
-        }
+        !self.held
+            && match self.clients {
+                Side::Source => self.source_open,
+                Side::Target => self.target_open,
+            }
     }
 }
 
@@ -152,7 +188,9 @@ impl Process<'_> {
                 }
                 self.world.decision = Decision::Open;
                 self.world.dead_man = true;
+                self.world.guardian = true;
             }
+            Step::Hold => self.world.held = true,
             Step::Fence => {
                 if self.world.decision != Decision::Open {
                     bail!("the dead-man has unwound the run");
@@ -177,6 +215,7 @@ impl Process<'_> {
                 self.world.target_open = true;
             }
             Step::Flip => self.world.clients = Side::Target,
+            Step::Release => self.world.held = false,
             _ => {}
         }
         self.world.effects.push(step);
@@ -195,6 +234,7 @@ impl Hands for Process<'_> {
             return Seen::Unknown("the server does not answer".into());
         }
         let done = match step {
+            Step::Hold => self.world.held,
             Step::Fence => !self.world.source_open && self.fence,
             Step::Decide => self.world.decision == Decision::Switch,
             Step::Open => self.world.target_open,
@@ -243,8 +283,12 @@ impl Hands for Process<'_> {
             self.world.decision = Decision::Unwind;
             self.world.source_open = true;
         }
+        if step == Step::Hold {
+            self.world.held = false;
+        }
         if step == Step::Gate {
             self.world.dead_man = false;
+            self.world.guardian = false;
         }
         self.world.effects.retain(|effect| *effect != step);
         self.world.check();
@@ -340,6 +384,9 @@ fn run_until_settled(world: &mut World, course: &[Step], goal: Goal, waits: bool
         }
         if waits {
             world.silence();
+            // Only a target that is decided and not open yet may keep them waiting.
+            let waits_for_open = world.decision == Decision::Switch && !world.target_open;
+            assert!(world.clients_are_free() || waits_for_open, "left waiting: {world:?}");
         }
     }
     panic!("{goal:?} never ends: {world:?}");

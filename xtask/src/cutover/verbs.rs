@@ -147,7 +147,7 @@ async fn survey(
     copies: bool,
 ) -> Result<Planned> {
     let client = match &operation.options.route {
-        Some(route) => Some(route.read()?),
+        Some(route) => Some(route.client()?),
         None => None,
     };
     let [(_, source_peer), (_, target_peer)] = operation.sides(direction);
@@ -160,10 +160,14 @@ async fn survey(
         copies,
         accepts_unlimited_wal: operation.options.accepts_unlimited_wal,
     };
-    let refusals = refusals::find(&sides).await?;
+    let mut refusals = refusals::find(&sides).await?;
     if refusals.iter().any(|refusal| refusal.name == refusals::NOT_SUPERUSER) {
         // There is nothing to show that such a role could see.
         approve(&refusals)?;
+    }
+    if let Some(route) = &operation.options.route {
+        let [(serving, _), _] = operation.sides(direction);
+        refusals.extend(route.objections(&serving).await.into_iter().map(Refusal::from));
     }
     Ok(Planned {
         refusals,

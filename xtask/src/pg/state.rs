@@ -106,7 +106,7 @@ impl Lock {
 }
 
 /// Ends what another process of the tool does on this database: the way of `--take-over`. What
-/// outlives a process on purpose stays: holders, which keep snapshots, and the dead-man.
+/// outlives a process on purpose stays: holders, which keep snapshots, the dead-man, the guardian.
 ///
 /// # Errors
 /// The connection is lost.
@@ -126,7 +126,7 @@ pub async fn end_other_operators(session: &Session) -> Result<()> {
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE datname = current_database() AND pid <> pg_backend_pid()
                AND application_name LIKE $1 || ' %'
-               AND application_name !~ (' (holder|watcher|dead-man) ')",
+               AND application_name !~ (' (holder|watcher|dead-man|guardian) ')",
             &[&APPLICATION_NAME],
         )
         .await

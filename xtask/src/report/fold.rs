@@ -180,7 +180,7 @@ fn add(act: &mut Act, record: &Record) {
                 state: StepState::Begun,
                 evidence: Evidence::new(),
                 error: None,
-                in_pause: (Step::Fence..=Step::Release).contains(step),
+                in_pause: (Step::Hold..=Step::Release).contains(step),
             });
         }
         Event::StepDone { step, evidence, milliseconds } => {
@@ -218,13 +218,13 @@ fn open(act: &mut Act, step: Step) -> Option<&mut StepSeen> {
     act.steps.iter_mut().rev().find(|seen| seen.name == step.name())
 }
 
-/// From the first of `fence` to the end of `release`; or to where the fence was undone.
+/// From the first of `hold` to the end of `release`; or to where holding was undone.
 fn pause(steps: &[StepSeen]) -> Option<Pause> {
-    let fence = steps.iter().find(|seen| seen.name == Step::Fence.name())?;
+    let hold = steps.iter().find(|seen| seen.name == Step::Hold.name())?;
     let release = steps.iter().find(|seen| seen.name == Step::Release.name());
-    let ended = release.and_then(|seen| seen.ended).or(fence.ended)?;
-    let database_ms = ended.duration_since(fence.began).as_secs_f64() * 1000.0;
-    Some(Pause { began: fence.began, database_ms, clients: None })
+    let ended = release.and_then(|seen| seen.ended).or(hold.ended)?;
+    let database_ms = ended.duration_since(hold.began).as_secs_f64() * 1000.0;
+    Some(Pause { began: hold.began, database_ms, clients: None })
 }
 
 fn windows(run: &Run) -> Vec<ledger::Window> {

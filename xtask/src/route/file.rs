@@ -25,21 +25,28 @@ pub fn read(path: &Path) -> Result<Endpoint> {
 /// # Errors
 /// The folder cannot be written.
 pub fn write(path: &Path, endpoint: &Endpoint) -> Result<()> {
+    replace(path, &format!("{}\n", endpoint.secret_conninfo()))
+        .with_context(|| format!("write endpoint file {}", path.display()))
+}
+
+/// Replaces a file as a whole or not at all.
+///
+/// # Errors
+/// The folder cannot be written.
+pub(super) fn replace(path: &Path, text: &str) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    let describe = || format!("write endpoint file {}", path.display());
-    // Made 0600: it holds the clients' password. An existing file keeps its owner and mode.
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(describe)?;
-    writeln!(file, "{}", endpoint.secret_conninfo()).with_context(describe)?;
+    // Made 0600: it may hold a password. An existing file keeps its owner and mode.
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
     if let Ok(metadata) = std::fs::metadata(path) {
         use std::os::unix::fs::MetadataExt;
-        file.as_file().set_permissions(metadata.permissions()).with_context(describe)?;
-        std::os::unix::fs::chown(file.path(), Some(metadata.uid()), Some(metadata.gid()))
-            .with_context(describe)?;
+        file.as_file().set_permissions(metadata.permissions())?;
+        std::os::unix::fs::chown(file.path(), Some(metadata.uid()), Some(metadata.gid()))?;
     }
-    file.as_file().sync_all().with_context(describe)?;
-    file.persist(path).map_err(|error| error.error).with_context(describe)?;
-    std::fs::File::open(folder)?.sync_all().with_context(describe)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    std::fs::File::open(folder)?.sync_all()?;
     Ok(())
 }
 

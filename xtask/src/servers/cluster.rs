@@ -75,7 +75,7 @@ impl Cluster {
             bindir: binaries.bindir.clone(),
             major: binaries.major,
             port: 0,
-            password: Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LENGTH),
+            password: random_password(),
             settings,
         };
         cluster.initialise().await?;
@@ -273,9 +273,14 @@ impl Cluster {
     }
 }
 
+/// A password of letters and digits.
+pub(super) fn random_password() -> String {
+    Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LENGTH)
+}
+
 /// A port on which nobody listens, below those of outgoing connections: there, a client that keeps
 /// knocking at a stopped server could be given the server's own port.
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
     let highest = highest_port(&range.unwrap_or_default());
     for _ in 0..FREE_PORT_ATTEMPTS {

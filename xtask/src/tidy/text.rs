@@ -33,8 +33,8 @@ const OWNED: [(&str, &[&str]); 11] = [
     ("env::var", &["config.rs"]),
     ("println!", &["ui.rs"]),
     ("print!(", &["ui.rs"]),
-    // The holder's standard output is a pipe to the tool that started it.
-    ("stdout()", &["ui.rs", "cutover/holder.rs"]),
+    // Those of holder and guardian are pipes to the tool that started them.
+    ("stdout()", &["ui.rs", "cutover/holder.rs", "cutover/guardian.rs"]),
     ("stderr()", &["ui.rs"]),
     ("tokio_postgres::connect", &["pg/endpoint.rs"]),
     ("tokio_postgres::Config", &["pg/endpoint.rs"]),

@@ -7,6 +7,7 @@ mod journals;
 mod night;
 mod operators;
 mod pagila;
+mod pooled;
 mod refusals;
 mod reports;
 mod secrets;

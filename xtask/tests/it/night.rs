@@ -15,7 +15,8 @@ use xtask::pg::endpoint::Endpoint;
 use xtask::process::Invocation;
 use xtask::route::file;
 use xtask::servers::pair::Pair;
-use xtask::workload::{self, APPLICATION, Load, Workload};
+use xtask::servers::pooler::Pooler;
+use xtask::workload::{self, APPLICATION, History, Load, Workload};
 
 use crate::support::{eventually, fresh_database, pair};
 use crate::workload::PASSWORD;
@@ -36,6 +37,8 @@ const TRAFFIC: u64 = 20;
 /// The promise: with the tool dead before the decision, the source accepts writes again.
 const DEAD_TOOL_LIMIT: Duration = Duration::from_secs(5);
 
+/// The file in a night's folder with the passwords of the consoles.
+const PASSWORD_FILE: &str = "passwords";
 /// How long the way back may take to be at work again after a crash.
 const ARMED_LIMIT: Duration = Duration::from_secs(30);
 
@@ -61,6 +64,8 @@ pub struct Night {
     pub source: Endpoint,
     /// The other one.
     pub target: Endpoint,
+    /// The processes of PgBouncer that clients are pooled by; clients connect to the first.
+    pub poolers: Vec<Pooler>,
     folder: TempDir,
     bindir: PathBuf,
     load: Workload,
@@ -77,6 +82,15 @@ impl Night {
 
     /// A night in fresh databases of this name on a pair.
     pub async fn on(pair: &Pair, name: &str) -> Night {
+        Night::with(pair, name, 0).await
+    }
+
+    /// A night whose clients are pooled by so many processes of PgBouncer.
+    pub async fn pooled(name: &str, processes: usize) -> Night {
+        Night::with(pair().await, name, processes).await
+    }
+
+    async fn with(pair: &Pair, name: &str, processes: usize) -> Night {
         let source = fresh_database(&pair.source.endpoint("postgres"), name).await;
         let target = fresh_database(&pair.target.endpoint("postgres"), name).await;
         let ours = source.connect("test").await.expect("the source answers");
@@ -90,7 +104,11 @@ impl Night {
         }
         let folder = tempfile::tempdir().expect("a folder");
         let endpoint_file = folder.path().join("endpoint");
-        file::write(&endpoint_file, &source.with_user(APPLICATION, PASSWORD)).expect("a route");
+        let client = source.with_user(APPLICATION, PASSWORD);
+        let poolers = start_poolers(pair, name, processes, &client).await;
+        let route = poolers.first().map_or_else(|| client.clone(), |first| first.through(&client));
+        file::write(&endpoint_file, &route).expect("a route");
+        password_file(folder.path(), &poolers);
         let load = Load {
             rate: Some(RATE),
             writers: 4,
@@ -103,6 +121,7 @@ impl Night {
             bindir: pair.target.bindir().to_path_buf(),
             load: Workload::start(load).expect("the load is sound"),
             phases: vec![identities[0]],
+            poolers,
             source,
             target,
             folder,
@@ -119,8 +138,16 @@ impl Night {
 
     fn invocation(&self, arguments: &[&str]) -> Invocation {
         let route = self.folder.path().join("endpoint");
+        let mut pooled = Vec::new();
+        for pooler in &self.poolers {
+            let (console, ini) = (pooler.console().to_string(), pooler.ini());
+            let ini = ini.to_str().expect("a plain path").to_string();
+            pooled.extend(["--pgbouncer".into(), console, "--pgbouncer-ini".into(), ini]);
+        }
         Invocation::new(env!("CARGO_BIN_EXE_xtask"))
             .arguments(arguments)
+            .arguments(pooled)
+            .variable("PGPASSFILE", self.folder.path().join(PASSWORD_FILE))
             .arguments(["--jobs", "2", "--endpoint-file"])
             .argument(route)
             .argument("--journal-dir")
@@ -255,9 +282,24 @@ impl Night {
         }
     }
 
+    /// Waits for a write on one side by a client that nobody helps but what a dead tool left.
+    pub async fn is_let_in(&self, server: Server) {
+        let served = self.load.wait_for(Some(self.identity(server)), 1, DEAD_TOOL_LIMIT).await;
+        served.expect("the guardian lets clients in");
+    }
+
     /// The processes that hold snapshots for this night.
     pub fn holders(&self) -> Vec<i32> {
-        let log = self.folder.path().join("holder.log");
+        self.that_tell_into("holder.log")
+    }
+
+    /// The processes that watch over held clients of this night.
+    pub fn guardians(&self) -> Vec<i32> {
+        self.that_tell_into("guardian.log")
+    }
+
+    fn that_tell_into(&self, log: &str) -> Vec<i32> {
+        let log = self.folder.path().join(log);
         let processes = std::fs::read_dir("/proc").expect("the processes can be listed");
         let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         let holds = |pid: &i32| {
@@ -297,6 +339,11 @@ impl Night {
     /// Ends the night: nothing acknowledged is lost, nobody ever saw two open sides, and no process
     /// is left behind.
     pub async fn ends(self, server: Server) {
+        self.ends_with(server).await;
+    }
+
+    /// The same; says what clients saw.
+    pub async fn ends_with(self, server: Server) -> History {
         let serving = self.endpoint(server).clone();
         self.eye.close();
         let holders = self.holders();
@@ -304,6 +351,7 @@ impl Night {
         let verdict = ledger::check(&history, &serving, &self.phases).await.expect("it is read");
         assert!(verdict.is_clean(), "{:#?}", verdict.lines());
         assert!(holders.is_empty(), "holders are left: {holders:?}");
+        history
     }
 
     fn endpoint(&self, server: Server) -> &Endpoint {
@@ -316,6 +364,39 @@ impl Night {
     fn identity(&self, server: Server) -> i64 {
         self.identities[usize::from(server == Server::Paradedb)]
     }
+}
+
+/// Processes of PgBouncer that lead to one database, in the folder of the pair, so that they end
+/// with it.
+async fn start_poolers(pair: &Pair, name: &str, count: usize, client: &Endpoint) -> Vec<Pooler> {
+    let data = pair.source.data();
+    let parent = data.parent().and_then(Path::parent).expect("a pair has a folder");
+    let mut all = Vec::new();
+    for number in 1..=count {
+        let name = format!("{name}-pgbouncer-{number}");
+        all.push(Pooler::start(parent, &name, client).await.expect("PgBouncer starts"));
+    }
+    all
+}
+
+/// The passwords of the consoles, which no command line may hold.
+fn password_file(folder: &Path, poolers: &[Pooler]) {
+    use std::os::unix::fs::PermissionsExt;
+    let file = folder.join(PASSWORD_FILE);
+    let lines: Vec<String> = poolers
+        .iter()
+        .map(|pooler| {
+            let environment = pooler.console().libpq_environment();
+            let of = |wanted: &str| {
+                let found = environment.iter().find(|(name, _)| name == wanted);
+                found.map(|(_, value)| value.clone()).expect("a console has one")
+            };
+            format!("*:{}:pgbouncer:*:{}\n", of("PGPORT"), of("PGPASSWORD"))
+        })
+        .collect();
+    std::fs::write(&file, lines.concat()).expect("the folder is ours");
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&file, private).expect("the file is ours");
 }
 
 /// What was appended to the journals of a folder since a moment.

@@ -12,7 +12,7 @@ use crate::cutover::steps::evidence;
 /// The route cannot be written.
 pub async fn act(engine: &mut Engine) -> Result<()> {
     match &engine.options.route {
-        Some(route) => route.flip(&engine.target.endpoint),
+        Some(route) => route.point(&engine.target.endpoint).await,
         None => Ok(()),
     }
 }
@@ -21,11 +21,10 @@ pub async fn act(engine: &mut Engine) -> Result<()> {
 ///
 /// # Errors
 /// The route cannot be read.
-pub fn look(engine: &Engine) -> Result<Seen> {
+pub async fn look(engine: &Engine) -> Result<Seen> {
     let Some(route) = &engine.options.route else {
         return Ok(Seen::Done(evidence! { "route": "none: point the clients at the target now" }));
     };
-    let now = route.read()?;
-    let is_there = now == now.at_server_of(&engine.target.endpoint);
+    let is_there = route.points_at(&engine.target.endpoint).await?;
     Ok(if is_there { Seen::Done(evidence! {}) } else { Seen::NotDone })
 }

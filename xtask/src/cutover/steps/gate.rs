@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
+use crate::cutover::guardian::{self, Guardian};
 use crate::cutover::holder::{self, Holder, Request};
 use crate::cutover::steps::evidence;
 use crate::cutover::{decision, fence, plan};
@@ -15,6 +16,7 @@ use crate::failure::{Failure, tolerate};
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::replication;
 use crate::pg::sequences::SequenceReader;
+use crate::route::Route;
 
 /// How long the tool may be silent before the dead-man un-fences the source.
 pub const DEAD_MAN_PATIENCE: Duration = Duration::from_secs(3);
@@ -74,8 +76,34 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     engine.attempt.holder = Some(holder);
     catch_up(engine, log).await?;
     catch_slot_up(&target, &engine.back()).await?;
-    decision::begin_attempt(&source, &engine.header.run, engine.epoch).await?;
+    if let Some(route) = &engine.options.route {
+        rehearse(route, &engine.source.endpoint).await?;
+    }
+    let attempt = decision::begin_attempt(&source, &engine.header.run, engine.epoch).await?;
     engine.attempt.guard = Some(arm_dead_man(engine).await?);
+    start_guardian(engine, attempt).await
+}
+
+/// Points clients at where they are: what could not be done in the pause shows itself before it.
+async fn rehearse(route: &Route, source: &Endpoint) -> Result<()> {
+    if route.pooler().is_none() {
+        return Ok(());
+    }
+    let objections = route.objections(source).await;
+    if let Some(objection) = objections.into_iter().next() {
+        return Err(Failure::failed(objection.problem).hint(objection.fix).into());
+    }
+    route.point(source).await
+}
+
+/// Starts who lets the clients go should this process die while a pooler holds them.
+async fn start_guardian(engine: &mut Engine, attempt: i64) -> Result<()> {
+    let Some(pooler) = engine.options.route.as_ref().and_then(Route::pooler) else {
+        return Ok(());
+    };
+    let sides = [&engine.source.endpoint, &engine.target.endpoint];
+    let request = guardian::Request::new(&engine.header, attempt, sides, pooler);
+    engine.attempt.guardian = Some(Guardian::start(&request, &engine.options.folder).await?);
     Ok(())
 }
 
@@ -104,33 +132,46 @@ async fn assert_no_prepared_transactions(source: &Session) -> Result<()> {
 
 async fn wait_for_old_transactions(source: &Session) -> Result<()> {
     let begun = Instant::now();
-    loop {
-        let row = source
-            .query_opt(
-                "SELECT pid, coalesce(usename::text, '?'), coalesce(application_name, ''),
-                        extract(epoch FROM clock_timestamp() - xact_start)::bigint
-                 FROM pg_stat_activity
-                 WHERE datname = current_database() AND backend_type = 'client backend'
-                   AND application_name NOT LIKE $1 || ' %'
-                   AND clock_timestamp() - xact_start > make_interval(secs => $2)
-                 ORDER BY xact_start LIMIT 1",
-                &[&crate::pg::endpoint::APPLICATION_NAME, &OLD_TRANSACTION.as_secs_f64()],
-            )
-            .await?;
-        let Some(row) = row else { return Ok(()) };
+    while let Some((who, fix)) = oldest_transaction(source, OLD_TRANSACTION).await? {
         if begun.elapsed() > OLD_TRANSACTION_LIMIT {
-            let (pid, user, name, age): (i32, String, String, i64) =
-                (row.get(0), row.get(1), row.get(2), row.get(3));
-            let message = format!(
-                "backend {pid} (role {user}, application '{name}') has had a transaction open for \
-                 {age} s; the fence would cut it off"
-            );
-            return Err(Failure::failed(message)
-                .hint(format!("wait for it, or: SELECT pg_terminate_backend({pid})"))
-                .into());
+            let message = format!("{who}; the fence would cut it off");
+            return Err(Failure::failed(message).hint(fix).into());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    Ok(())
+}
+
+/// The client's transaction that has been open longest, of those over an age: whose it is, and what
+/// can be done about it.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn oldest_transaction(
+    source: &Session,
+    age: Duration,
+) -> Result<Option<(String, String)>> {
+    let row = source
+        .query_opt(
+            "SELECT pid, coalesce(usename::text, '?'), coalesce(application_name, ''),
+                    extract(epoch FROM clock_timestamp() - xact_start)::bigint
+             FROM pg_stat_activity
+             WHERE datname = current_database() AND backend_type = 'client backend'
+               AND application_name NOT LIKE $1 || ' %'
+               AND clock_timestamp() - xact_start > make_interval(secs => $2)
+             ORDER BY xact_start LIMIT 1",
+            &[&crate::pg::endpoint::APPLICATION_NAME, &age.as_secs_f64()],
+        )
+        .await?;
+    Ok(row.map(|row| {
+        let (pid, user, name, age): (i32, String, String, i64) =
+            (row.get(0), row.get(1), row.get(2), row.get(3));
+        let who = format!(
+            "backend {pid} (role {user}, application '{name}') has had a transaction open for \
+             {age} s"
+        );
+        (who, format!("wait for it, or: SELECT pg_terminate_backend({pid})"))
+    }))
 }
 
 /// A barrier outside the pause: afterwards the one inside has little to wait for.
@@ -220,6 +261,10 @@ async fn start_heartbeat(
 /// The source cannot be asked.
 pub async fn look(engine: &mut Engine) -> Result<Seen> {
     let source = engine.source.session().await?;
+    let holds = engine.options.route.as_ref().is_some_and(|route| route.pooler().is_some());
+    if holds && !engine.attempt.guardian_is_alive() {
+        return Ok(Seen::NotDone);
+    }
     let Some(guard) = &engine.attempt.guard else { return Ok(Seen::NotDone) };
     let begun = Instant::now();
     loop {
@@ -247,6 +292,7 @@ pub async fn look(engine: &mut Engine) -> Result<Seen> {
 /// # Errors
 /// A server cannot be reached.
 pub async fn undo(engine: &mut Engine) -> Result<()> {
+    let guardian = engine.attempt.guardian.take();
     engine.attempt = Default::default();
     let (source, target) = engine.sessions().await?;
     source
@@ -255,6 +301,10 @@ pub async fn undo(engine: &mut Engine) -> Result<()> {
             &[&engine.header.run],
         )
         .await?;
+    if let Some(guardian) = guardian {
+        // Before another attempt: its last look must not come upon that one's held clients.
+        guardian.dismiss().await;
+    }
     holder::end(&source, &engine.header.run).await?;
     holder::end(&target, &engine.header.run).await?;
     if let Err(error) = fence::unguard_tables(&source).await {

@@ -1,4 +1,5 @@
-//! `release`: a client can write on the target through the route: seen, not assumed.
+//! `release`: held clients go on, and a client can write on the target through the route: seen,
+//! not assumed.
 
 use std::time::{Duration, Instant};
 
@@ -8,16 +9,19 @@ use crate::cutover::drive::Seen;
 use crate::cutover::engine::Engine;
 use crate::cutover::steps::evidence;
 use crate::pg::endpoint::Endpoint;
-use crate::pg::state;
 
 /// How long to go on trying to get in as a client.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Nothing holds clients back that this route could let go; what they find is for `look`.
+/// Lets the clients go on that a pooler holds back. Whether they get in is for `look`.
 ///
 /// # Errors
-/// None.
-pub async fn act(_engine: &mut Engine) -> Result<()> {
+/// A process still holds its clients.
+pub async fn act(engine: &mut Engine) -> Result<()> {
+    let Some(route) = engine.options.route.clone() else { return Ok(()) };
+    route.release().await?;
+    // It looks for itself that nobody is held any more; nobody waits for that.
+    drop(engine.attempt.guardian.take());
     Ok(())
 }
 
@@ -29,7 +33,7 @@ pub async fn look(engine: &mut Engine) -> Result<Seen> {
     let begun = Instant::now();
     loop {
         let client = match &engine.options.route {
-            Some(route) => route.read()?,
+            Some(route) => route.client()?,
             None => engine.target.endpoint.clone(),
         };
         match try_as_client(engine, &client).await {
@@ -42,9 +46,13 @@ pub async fn look(engine: &mut Engine) -> Result<Seen> {
 
 async fn try_as_client(engine: &Engine, client: &Endpoint) -> Result<()> {
     let session = client.connect_as_client("xtask release").await.context("enter as a client")?;
-    let read_only: String = session.query_one("SHOW transaction_read_only", &[]).await?.get(0);
-    let found = state::identity(&session).await?;
-    if found.system != engine.target.identity.system {
+    // Without a named statement: a pooler may put another server behind the connection.
+    let sql = "SELECT current_setting('transaction_read_only'),
+                      (SELECT system_identifier::text FROM pg_catalog.pg_control_system())";
+    let rows = session.query_typed(sql, &[]).await.context("ask as a client")?;
+    let row = rows.first().context("a client gets no answer")?;
+    let (read_only, system): (String, String) = (row.get(0), row.get(1));
+    if system != engine.target.identity.system {
         bail!("the route leads to another server");
     }
     if read_only != "off" {

@@ -13,6 +13,8 @@ CREATE TABLE IF NOT EXISTS xtask_cutover.run (
     decision text CHECK (decision IN ('switch', 'unwind')),
     decided_by text,
     decided_at timestamptz,
+    -- Counts the attempts to switch: who watched over an earlier one has nothing more to say.
+    attempt bigint NOT NULL DEFAULT 0,
     -- The dead-man acts only while an attempt is guarded and its heartbeat has stopped.
     guarded boolean NOT NULL DEFAULT false,
     heartbeat timestamptz NOT NULL DEFAULT clock_timestamp(),

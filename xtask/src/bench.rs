@@ -1,0 +1,3 @@
+//! Measurements against real servers, each with a limit that it holds its figures against.
+
+pub mod pause;

@@ -1,0 +1,31 @@
+//! `bench`: the measurements, one file each.
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::ui::Ui;
+
+mod pause;
+
+/// Measure on servers of its own, and hold the figures against limits
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Measure the pause of many switches and rollbacks under load
+    Pause(pause::Arguments),
+}
+
+/// Runs the measurement that was asked for.
+///
+/// # Errors
+/// The measurement's own.
+pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
+    match arguments.verb {
+        Verb::Pause(arguments) => pause::run(&arguments, ui).await,
+    }
+}

@@ -1,0 +1,325 @@
+//! The guardian: a detached process on the tool's machine that lets clients go when the tool dies
+//! or is frozen while it holds them back.
+//!
+//! It is started before anybody is held, and reads its request, passwords included, from standard
+//! input. That pipe ends when the tool does, however that happens, or when the tool has no more use
+//! for it; then the guardian sees to it that clients are where the decision wants them, and ends.
+//! What it does is told by [`rules::judge`].
+
+pub mod rules;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin};
+
+use crate::cutover::event::{Side, Story};
+use crate::cutover::fence;
+use crate::cutover::guardian::rules::{Deed, Facts, Row, judge};
+use crate::cutover::{decision, header};
+use crate::failure::tolerate;
+use crate::pg::endpoint::{APPLICATION_NAME, Endpoint, Session};
+use crate::process::Invocation;
+use crate::route::pgbouncer::PgBouncer;
+
+/// How long the guardian may take to be at work.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long a guardian that is not needed any more may take to end.
+const END_LIMIT: Duration = Duration::from_secs(5);
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long it waits after a deed that failed.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// How long one look at a server may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(3);
+/// How long it tries, once it is alone.
+const LIFE_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// Who has decided, where the guardian does so in place of a dead-man that is dead.
+const DECIDED_BY: &str = "guardian";
+
+/// What a guardian is asked to watch.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// The run.
+    pub run: String,
+    /// The attempt; a later one has a guardian of its own.
+    pub attempt: i64,
+    /// The source, with its password.
+    pub source: String,
+    /// The target, with its password.
+    pub target: String,
+    /// The consoles of PgBouncer, with their passwords.
+    pub consoles: Vec<String>,
+    /// The files that PgBouncer is configured by.
+    pub inis: Vec<PathBuf>,
+    /// The file with a client's connection string.
+    pub clients: PathBuf,
+}
+
+impl Request {
+    /// A request about one attempt.
+    pub fn new(
+        header: &header::Header,
+        attempt: i64,
+        sides: [&Endpoint; 2],
+        pooler: &PgBouncer,
+    ) -> Request {
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        Request {
+            run: header.run.clone(),
+            attempt,
+            source: sides[0].secret_conninfo(),
+            target: sides[1].secret_conninfo(),
+            consoles: pooler.secret_consoles(),
+            inis: pooler.inis().iter().map(absolute).collect(),
+            clients: absolute(pooler.clients()),
+        }
+    }
+}
+
+/// What a guardian answers when it is at work.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Answer {
+    backend: Option<i32>,
+    error: Option<String>,
+}
+
+/// The tool's end of a guardian.
+pub struct Guardian {
+    child: Child,
+    input: ChildStdin,
+    /// Its backend on the source, which the fence spares.
+    pub backend: i32,
+}
+
+impl Guardian {
+    /// Starts a guardian and waits until it is at work.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not reach what it should watch.
+    pub async fn start(request: &Request, folder: &Path) -> Result<Guardian> {
+        let tool = std::env::current_exe().context("find this program")?;
+        let log = folder.join("guardian.log");
+        let mut child = Invocation::new(tool).argument("guardian").spawn(&log, true)?;
+        let mut input = child.stdin.take().context("open the guardian's input")?;
+        let output = child.stdout.take().context("open the guardian's output")?;
+        let line = format!("{}\n", serde_json::to_string(request)?);
+        input.write_all(line.as_bytes()).await.context("ask the guardian")?;
+        input.flush().await.context("ask the guardian")?;
+        let mut lines = BufReader::new(output).lines();
+        let line = tokio::time::timeout(START_LIMIT, lines.next_line())
+            .await
+            .with_context(|| format!("the guardian did not answer within {START_LIMIT:?}"))?
+            .context("read from the guardian")?
+            .context("the guardian is gone; see guardian.log beside the journal")?;
+        let answer: Answer = serde_json::from_str(&line).context("understand the guardian")?;
+        match (answer.backend, answer.error) {
+            (Some(backend), None) => Ok(Guardian { child, input, backend }),
+            (_, error) => bail!("the guardian cannot watch: {}", error.unwrap_or_default()),
+        }
+    }
+
+    /// Whether it is there.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Lets it go: it looks for itself that nobody is held any more, and ends.
+    pub async fn dismiss(self) {
+        let Guardian { mut child, input, .. } = self;
+        drop(input);
+        let ended = tokio::time::timeout(END_LIMIT, child.wait()).await;
+        tolerate(ended, "it goes on by itself where it found something to do");
+    }
+}
+
+/// The guardian's own process.
+///
+/// # Errors
+/// Its request cannot be read, or clients could not be let go within its lifetime.
+pub async fn serve_on_standard_streams(story: &Story) -> Result<()> {
+    let mut input = BufReader::new(tokio::io::stdin());
+    let mut line = String::new();
+    input.read_line(&mut line).await.context("read the request")?;
+    let request: Request = serde_json::from_str(&line).context("understand the request")?;
+    let (answer, watch) = match Watch::begin(&request).await {
+        Ok((watch, backend)) => (Answer { backend: Some(backend), error: None }, Some(watch)),
+        Err(error) => (Answer { backend: None, error: Some(format!("{error:#}")) }, None),
+    };
+    let mut output = tokio::io::stdout();
+    let said = format!("{}\n", serde_json::to_string(&answer)?);
+    tolerate(output.write_all(said.as_bytes()).await, "the tool may have died; then it matters");
+    tolerate(output.flush().await, "the tool may have died; then it matters");
+    let Some(watch) = watch else { return Ok(()) };
+    let alone = tokio::spawn(async move {
+        // Nothing more is ever written: this ends with the tool.
+        let mut rest = Vec::new();
+        tolerate(input.read_to_end(&mut rest).await, "an error ends the pipe as well");
+    });
+    watch.run(&|| alone.is_finished(), story).await
+}
+
+/// What a guardian knows.
+struct Watch {
+    run: String,
+    attempt: i64,
+    source: Endpoint,
+    target: Endpoint,
+    pooler: PgBouncer,
+    on_source: Option<Session>,
+    decided: Option<Row>,
+}
+
+impl Watch {
+    async fn begin(request: &Request) -> Result<(Watch, i32)> {
+        let parse = |text: &String| Endpoint::parse(text);
+        let consoles = request.consoles.iter().map(parse).collect::<Result<Vec<_>>>()?;
+        // It never holds anybody, so it has no use for the limit of that.
+        let limit = Duration::ZERO;
+        let (inis, clients) = (request.inis.clone(), request.clients.clone());
+        let mut watch = Watch {
+            run: request.run.clone(),
+            attempt: request.attempt,
+            source: Endpoint::parse(&request.source)?,
+            target: Endpoint::parse(&request.target)?,
+            pooler: PgBouncer::new(consoles, inis, clients, limit),
+            on_source: None,
+            decided: None,
+        };
+        watch.pooler.points_at(&watch.source).await.context("ask PgBouncer")?;
+        let row = watch.look_at_row().await.context("ask the source")?.0;
+        if row == Row::Superseded {
+            bail!("the attempt is over");
+        }
+        let session = watch.on_source.as_ref().context("reach the source")?;
+        let backend = session.backend().await?;
+        Ok((watch, backend))
+    }
+
+    /// Looks and acts until clients are where they belong and nobody else would see to it.
+    async fn run(mut self, is_alone: &(dyn Fn() -> bool + Sync), story: &Story) -> Result<()> {
+        let mut before = None;
+        let mut since = Instant::now();
+        let mut alone_since = None;
+        loop {
+            let facts = self.look(is_alone()).await;
+            if before != Some(facts) {
+                story.note(format!("{} attempt {}: {facts:?}", self.run, self.attempt));
+                (before, since) = (Some(facts), Instant::now());
+            }
+            if facts.is_alone {
+                let alone = *alone_since.get_or_insert_with(Instant::now);
+                if alone.elapsed() > LIFE_LIMIT {
+                    bail!("clients could not be let go within {LIFE_LIMIT:?}");
+                }
+            }
+            let deed = judge(&facts, since.elapsed());
+            match self.act(deed).await {
+                Ok(has_ended) if has_ended && facts.is_alone || deed == Deed::Leave => {
+                    story.note(format!("{} attempt {}: {deed:?}, done", self.run, self.attempt));
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    story.warning(format!("{deed:?}: {error:#}"));
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Does a deed; says whether clients are free now.
+    async fn act(&mut self, deed: Deed) -> Result<bool> {
+        match deed {
+            Deed::Wait => Ok(false),
+            Deed::Leave => Ok(true),
+            Deed::Unwind => {
+                let session = self.source.connect("guardian unwinds").await?;
+                decision::unwind(&session, &self.run, DECIDED_BY).await?;
+                fence::open(&self.source).await?;
+                Ok(false)
+            }
+            Deed::LetIn(Side::Source) => self.let_in(&self.source).await,
+            Deed::LetIn(Side::Target) => self.let_in(&self.target).await,
+            Deed::LetGo => self.pooler.release().await.map(|()| true),
+        }
+    }
+
+    async fn let_in(&self, server: &Endpoint) -> Result<bool> {
+        self.pooler.let_in(server).await.map(|()| true)
+    }
+
+    async fn look(&mut self, is_alone: bool) -> Facts {
+        let looked = tokio::time::timeout(LOOK_LIMIT, self.look_at_row()).await;
+        let (row, source_is_open) = match looked {
+            Ok(Ok((row, is_open))) => (row, Some(is_open)),
+            Ok(Err(_)) | Err(_) => {
+                self.on_source = None;
+                // What was decided once stays decided, for as long as this attempt is the last.
+                (self.decided.unwrap_or(Row::Unknown), None)
+            }
+        };
+        if [Row::Switch, Row::Unwind].contains(&row) {
+            self.decided = Some(row);
+        }
+        let target_is_open = match row {
+            Row::Switch => {
+                let looked = tokio::time::timeout(LOOK_LIMIT, is_open(&self.target)).await;
+                looked.ok().and_then(Result::ok)
+            }
+            _ => None,
+        };
+        Facts { is_alone, row, source_is_open, target_is_open }
+    }
+
+    /// The run's row, and whether the source is open.
+    async fn look_at_row(&mut self) -> Result<(Row, bool)> {
+        let session = match self.on_source.take().filter(|session| !session.is_lost()) {
+            Some(session) => session,
+            None => self.source.connect(&purpose(&self.run)).await?,
+        };
+        let seen = read_row(&session, &self.run, self.attempt).await?;
+        self.on_source = Some(session);
+        Ok(seen)
+    }
+}
+
+async fn read_row(session: &Session, run: &str, attempt: i64) -> Result<(Row, bool)> {
+    let is_there: bool =
+        session.query_one("SELECT to_regclass('xtask_cutover.run') IS NOT NULL", &[]).await?.get(0);
+    if !is_there {
+        return Ok((Row::Superseded, true));
+    }
+    let row = session
+        .query_opt(
+            "SELECT decision, guarded, NOT (SELECT closed FROM xtask_cutover.fence)
+             FROM xtask_cutover.run WHERE id = $1 AND attempt = $2",
+            &[&run, &attempt],
+        )
+        .await?;
+    let Some(row) = row else { return Ok((Row::Superseded, true)) };
+    let decision = match row.get::<_, Option<&str>>(0) {
+        Some("switch") => Row::Switch,
+        Some(_) => Row::Unwind,
+        None => Row::Open { guarded: row.get(1) },
+    };
+    Ok((decision, row.get(2)))
+}
+
+async fn is_open(endpoint: &Endpoint) -> Result<bool> {
+    let session = endpoint.connect("guardian looks").await?;
+    Ok(!fence::is_closed(&session).await?)
+}
+
+/// The name of a guardian's session on the source, by which it is found.
+pub fn session_name(run: &str) -> String {
+    format!("{APPLICATION_NAME} {}", purpose(run))
+}
+
+fn purpose(run: &str) -> String {
+    format!("guardian {run}")
+}
