@@ -15,6 +15,7 @@ pub mod lineage;
 pub mod next;
 pub mod plan;
 pub mod refusals;
+pub mod search;
 pub mod status;
 pub mod step;
 pub mod steps;

@@ -6,9 +6,11 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Subcommand;
 
+use crate::cmd::migrate::LayoutArguments;
 use crate::config;
 use crate::cutover::engine::{Interrupt, Options};
 use crate::cutover::verbs::Operation;
+use crate::migrate::Engine;
 use crate::pg::endpoint::Endpoint;
 use crate::route::Route;
 use crate::ui::Ui;
@@ -121,6 +123,16 @@ pub struct RunArguments {
     take_over: bool,
 }
 
+/// What the target shall have of search.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SearchArguments {
+    /// Bring search to the target: what the target is; it is checked, never guessed
+    #[arg(long, value_enum, help_heading = "Search")]
+    engine: Option<Engine>,
+    #[command(flatten, next_help_heading = "Search")]
+    layout: LayoutArguments,
+}
+
 /// As many workers as there are cores, within reason.
 fn default_jobs() -> u8 {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -154,6 +166,8 @@ impl RunArguments {
                 accepts_unlimited_wal: self.accept_unlimited_wal,
                 keep_copy: false,
                 folder: self.journal_dir.clone(),
+                search: None,
+                migrations: PathBuf::new(),
             },
             bindirs: self.bindirs(),
             run: self.run.clone(),
@@ -162,6 +176,20 @@ impl RunArguments {
             story: ui.story(),
             interrupt: Interrupt::default(),
         })
+    }
+
+    /// The same, and what the target shall have of search.
+    ///
+    /// # Errors
+    /// As [`RunArguments::operation`]; or there is no workspace, or no such environment.
+    pub fn operation_with_search(&self, search: &SearchArguments, ui: &Ui) -> Result<Operation> {
+        let mut operation = self.operation(ui)?;
+        operation.options.search = match search.engine {
+            Some(engine) => Some(search.layout.choice(engine)?),
+            None => None,
+        };
+        operation.options.migrations = search.layout.folder_or_none();
+        Ok(operation)
     }
 
     fn bindirs(&self) -> Vec<PathBuf> {

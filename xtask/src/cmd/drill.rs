@@ -6,14 +6,17 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::cmd::migrate::workspace_folder;
 use crate::config;
 use crate::cutover::engine::{Interrupt, Options};
 use crate::cutover::verbs::Operation;
 use crate::drill::{DATABASE, Rehearsal, Report, rehearse};
+use crate::migrate::{Choice, Engine, Roles};
 use crate::pg::endpoint::Endpoint;
 use crate::route::Route;
 use crate::servers::pair::{self, PairOptions};
 use crate::ui::{self, Format, Ui};
+use crate::workload;
 
 /// Arguments of `drill`.
 #[derive(Debug, clap::Args)]
@@ -101,7 +104,7 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         target_for_source: target.clone(),
         source,
         target,
-        options: options(arguments.jobs, Route::File(endpoint_file.clone()), folder),
+        options: options(arguments.jobs, Route::File(endpoint_file.clone()), folder, engine)?,
         bindirs,
         run: None,
         take_over: false,
@@ -130,8 +133,9 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     Ok(())
 }
 
-fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
-    Options {
+fn options(jobs: u8, route: Route, folder: PathBuf, engine: &str) -> Result<Options> {
+    let runtime = Some(workload::APPLICATION.to_string());
+    Ok(Options {
         jobs: jobs.max(1).into(),
         pause_limit: Duration::from_secs(5),
         pin_limit: Duration::from_secs(3600),
@@ -141,7 +145,13 @@ fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
         accepts_unlimited_wal: false,
         keep_copy: false,
         folder,
-    }
+        search: Some(Choice {
+            engine: if engine == "paradedb" { Engine::Paradedb } else { Engine::Postgres },
+            schema: "public".into(),
+            roles: Roles { runtime, ..Roles::default() },
+        }),
+        migrations: workspace_folder()?,
+    })
 }
 
 fn engine_line(engine: &str) -> &'static str {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::cmd::cutover::{RunArguments, listen};
+use crate::cmd::cutover::{RunArguments, SearchArguments, listen};
 use crate::cutover::verbs;
 use crate::ui::Ui;
 
@@ -14,6 +14,8 @@ use crate::ui::Ui;
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,
+    #[command(flatten)]
+    search: SearchArguments,
 }
 
 /// Runs it.
@@ -21,7 +23,7 @@ pub struct Arguments {
 /// # Errors
 /// As [`verbs::start`].
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation(ui)?;
+    let operation = arguments.run.operation_with_search(&arguments.search, ui)?;
     listen(&operation.interrupt, ui)?;
     verbs::start(&operation).await?;
     Ok(())
