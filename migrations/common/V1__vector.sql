@@ -1,3 +1,4 @@
+-- xtask: login-role
 -- pgvector, for the column `chunk_embedding`. 0.8.4 is the floor: iterative index scans, which let
 -- a selective filter still find k rows, came with 0.8.0 and were mended up to there.
 --
@@ -15,7 +16,10 @@ BEGIN
             USING HINT = 'Keep its vectors as real[], then DROP EXTENSION embedding CASCADE; '
                 'after the migrations load them with chunk_embedding = column::vector.';
     END IF;
-    CREATE EXTENSION IF NOT EXISTS vector;
+    -- Into the last schema of the path, where extensions live: a schema of search that is dropped
+    -- one day must not take the extension with it.
+    EXECUTE format('CREATE EXTENSION IF NOT EXISTS vector SCHEMA %I',
+                   (current_schemas(false))[cardinality(current_schemas(false))]);
     SELECT extversion INTO installed FROM pg_extension WHERE extname = 'vector';
     IF string_to_array(installed, '.')::int[] < floor THEN
         RAISE EXCEPTION 'the extension vector is %, and 0.8.4 is needed', installed

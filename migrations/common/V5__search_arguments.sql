@@ -101,8 +101,9 @@ BEGIN
 END
 $$;
 
--- Gives the roles exactly what they need, and PUBLIC nothing. May be run again when a role is made
--- later: SELECT rag_grant('robson_app', 'robson_search').
+-- Gives the roles exactly what they need, and PUBLIC nothing. Where a role may use the schema
+-- anyway, as everybody may `public`, nothing is granted: the schema then says what it said before.
+-- May be run again when a role is made later: SELECT rag_grant('robson_app', 'robson_search').
 CREATE FUNCTION rag_grant(runtime_role text, search_role text) RETURNS void
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
@@ -127,14 +128,18 @@ BEGIN
         END IF;
     END LOOP;
     IF runtime_role <> '' THEN
-        EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', home, runtime_role);
+        IF NOT has_schema_privilege(runtime_role, home::regnamespace, 'USAGE') THEN
+            EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', home, runtime_role);
+        END IF;
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON rag_knowledge_entries, '
                        'rag_documents, rag_dead_letters TO %I', runtime_role);
         EXECUTE format('GRANT SELECT ON rag_ingestion_lag TO %I', runtime_role);
         EXECUTE format('GRANT USAGE ON SEQUENCE rag_knowledge_entries_id_seq TO %I', runtime_role);
     END IF;
     IF search_role <> '' THEN
-        EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', home, search_role);
+        IF NOT has_schema_privilege(search_role, home::regnamespace, 'USAGE') THEN
+            EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', home, search_role);
+        END IF;
         EXECUTE format('GRANT SELECT ON rag_knowledge_entries, rag_ingestion_lag TO %I',
                        search_role);
     END IF;

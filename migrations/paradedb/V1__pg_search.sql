@@ -1,3 +1,4 @@
+-- xtask: login-role
 -- pg_search, for BM25. 0.25 is the floor: the access method `paradedb` and the schema `pdb` are
 -- there from then on. Only a superuser may create it; where it is there, it is only looked at.
 DO $$

@@ -1,9 +1,12 @@
 -- Hybrid search: keywords by BM25, meaning by HNSW, joined by reciprocal rank fusion with k = 60
 -- (Cormack, Clarke and Buettcher, 2009). The same call as on plain PostgreSQL.
+-- A database that came from the other engine has its functions of these names: they are replaced.
 
 -- The statement that answers a search, with every argument as a literal: pg_search and pgvector
 -- plan by what they see, and a plan for unknown arguments would use neither index well.
-CREATE FUNCTION rag_search_statement(query text, embedding vector, k integer, filter jsonb)
+CREATE OR REPLACE FUNCTION rag_search_statement(
+    query text, embedding vector, k integer, filter jsonb
+)
 RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
@@ -60,7 +63,7 @@ $$;
 
 -- The best k chunks for a query, an embedding, or both. `filter` knows repo, source_type, labels,
 -- author, since and until. Ranks say how each branch placed a chunk, from 1; NULL where it did not.
-CREATE FUNCTION rag_search(
+CREATE OR REPLACE FUNCTION rag_search(
     query text, embedding vector DEFAULT NULL, k integer DEFAULT 10, filter jsonb DEFAULT '{}'
 )
 RETURNS TABLE (
@@ -86,7 +89,7 @@ END
 $$;
 
 -- How a search is carried out: the plan, with times, under the settings of `rag_search`.
-CREATE FUNCTION rag_search_explain(
+CREATE OR REPLACE FUNCTION rag_search_explain(
     query text, embedding vector DEFAULT NULL, k integer DEFAULT 10, filter jsonb DEFAULT '{}'
 )
 RETURNS SETOF text

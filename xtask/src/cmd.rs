@@ -11,6 +11,7 @@ pub mod cutover;
 mod drill;
 mod guardian;
 mod holder;
+pub mod migrate;
 mod render;
 mod rollback;
 mod servers;
@@ -41,6 +42,7 @@ enum Verb {
     Verify(verify::Arguments),
     /// Render manifests from templates and values, and refuse what could lose data
     Render(render::Arguments),
+    Migrate(migrate::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
     /// Keep snapshots alive for another process of this tool
@@ -66,6 +68,7 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> anyhow::Result<()> {
         Verb::Servers(arguments) => servers::run(arguments, ui).await,
         Verb::Verify(arguments) => verify::run(arguments, ui).await,
         Verb::Render(arguments) => render::run(&arguments, ui).await,
+        Verb::Migrate(arguments) => migrate::run(arguments, ui).await,
         Verb::Completions(arguments) => completions::run(&arguments, ui),
     }
 }

@@ -19,6 +19,7 @@ pub mod next;
 pub mod plan;
 pub mod refusals;
 pub mod samples;
+pub mod search;
 pub mod status;
 pub mod step;
 pub mod steps;

@@ -84,6 +84,8 @@ pub fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
         accepts_unlimited_wal: false,
         keep_copy: false,
         folder,
+        search: None,
+        migrations: PathBuf::new(),
     }
 }
 

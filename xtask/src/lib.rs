@@ -9,6 +9,7 @@ pub mod cutover;
 pub mod drill;
 pub mod failure;
 pub mod ledger;
+pub mod migrate;
 pub mod pg;
 pub mod process;
 pub mod render;

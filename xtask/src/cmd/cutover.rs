@@ -6,12 +6,14 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Subcommand;
 
+use crate::cmd::migrate::LayoutArguments;
 use crate::config;
 use crate::cutover::engine::{Interrupt, Options};
 use crate::cutover::holder::OnDdl;
 use crate::cutover::metrics;
 use crate::cutover::status::{Status, status};
 use crate::cutover::verbs::Operation;
+use crate::migrate::Engine;
 use crate::pg::endpoint::Endpoint;
 use crate::route::Route;
 use crate::route::pgbouncer::PgBouncer;
@@ -196,6 +198,16 @@ impl MetricsArguments {
     }
 }
 
+/// What the target shall have of search.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SearchArguments {
+    /// Bring search to the target: what the target is; it is checked, never guessed
+    #[arg(long, value_enum, help_heading = "Search")]
+    engine: Option<Engine>,
+    #[command(flatten, next_help_heading = "Search")]
+    layout: LayoutArguments,
+}
+
 /// As many workers as there are cores, within reason.
 fn default_jobs() -> u8 {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -230,6 +242,8 @@ impl RunArguments {
                 accepts_unlimited_wal: self.accept_unlimited_wal,
                 keep_copy: false,
                 folder: self.journal_dir.clone(),
+                search: None,
+                migrations: PathBuf::new(),
             },
             bindirs: self.bindirs(),
             run: self.run.clone(),
@@ -250,6 +264,20 @@ impl RunArguments {
         let limit = Duration::from_secs_f64(self.pause_clients_limit.clamp(0.1, 3600.0));
         let inis = self.pgbouncer_ini.clone();
         Ok(Some(Route::PgBouncer(PgBouncer::new(consoles, inis, endpoint_file, limit))))
+    }
+
+    /// The same, and what the target shall have of search.
+    ///
+    /// # Errors
+    /// As [`RunArguments::operation`]; or there is no workspace, or no such environment.
+    pub fn operation_with_search(&self, search: &SearchArguments, ui: &Ui) -> Result<Operation> {
+        let mut operation = self.operation(ui)?;
+        operation.options.search = match search.engine {
+            Some(engine) => Some(search.layout.choice(engine)?),
+            None => None,
+        };
+        operation.options.migrations = search.layout.folder_or_none();
+        Ok(operation)
     }
 
     fn bindirs(&self) -> Vec<PathBuf> {

@@ -5,15 +5,18 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::cmd::migrate::workspace_folder;
 use crate::config;
 use crate::cutover::engine::Interrupt;
 use crate::cutover::verbs::Operation;
 use crate::drill::{self, DATABASE, Rehearsal, Report, RouteKind, rehearse};
+use crate::migrate::{Choice, Engine, Roles};
 use crate::pg::endpoint::Endpoint;
 use crate::route::Route;
 use crate::servers::pair::{self, PairOptions};
 use crate::servers::pooler;
 use crate::ui::{self, Format, Ui};
+use crate::workload;
 
 /// Where a report goes that nobody gave a place; Git leaves it alone, as it does journals.
 const REPORT_FOLDER: &str = "journal";
@@ -111,12 +114,15 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let bindirs = pair.iter().map(|pair| pair.target.bindir().to_path_buf()).collect();
     let engine = crate::drill::engine(&target).await?;
     ui.line(engine_line(engine));
+    let mut options = drill::options(arguments.jobs, Route::File(endpoint_file.clone()), folder);
+    options.search = Some(search(engine));
+    options.migrations = workspace_folder()?;
     let operation = Operation {
         source_for_target: source.clone(),
         target_for_source: target.clone(),
         source,
         target,
-        options: drill::options(arguments.jobs, Route::File(endpoint_file.clone()), folder),
+        options,
         bindirs,
         run: None,
         take_over: false,
@@ -152,6 +158,15 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     super::cutover::report::tell(&written?, ui)?;
     ui.line(engine_line(engine));
     Ok(())
+}
+
+/// What the target gets of search: everything that its engine can.
+fn search(engine: &str) -> Choice {
+    Choice {
+        engine: if engine == "paradedb" { Engine::Paradedb } else { Engine::Postgres },
+        schema: "public".into(),
+        roles: Roles { runtime: Some(workload::APPLICATION.to_string()), ..Roles::default() },
+    }
 }
 
 fn engine_line(engine: &str) -> &'static str {

@@ -19,6 +19,7 @@ use crate::cutover::plan::Plan;
 use crate::cutover::step::Step;
 use crate::cutover::steps;
 use crate::failure::Failure;
+use crate::migrate::Choice;
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::sequences::SequenceReader;
 use crate::pg::state::{self, Lock};
@@ -80,6 +81,10 @@ pub struct Options {
     pub keep_copy: bool,
     /// The folder of journals, dumps and logs.
     pub folder: PathBuf,
+    /// What the target shall have of search, where a new run is begun; a run keeps to its plan.
+    pub search: Option<Choice>,
+    /// The folder of the migrations of search.
+    pub migrations: PathBuf,
 }
 
 /// One side of a run.
@@ -118,6 +123,16 @@ impl Server {
         assert_identity(&session, &self.identity, self.side).await?;
         let session = Arc::new(session);
         self.session = Some(session.clone());
+        Ok(session)
+    }
+
+    /// A session for one purpose, on the server that the run knows.
+    ///
+    /// # Errors
+    /// As [`Server::session`].
+    pub async fn own_session(&self, purpose: &str) -> Result<Session> {
+        let session = self.endpoint.connect(purpose).await?;
+        assert_identity(&session, &self.identity, self.side).await?;
         Ok(session)
     }
 

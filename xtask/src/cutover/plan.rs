@@ -4,6 +4,8 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::cutover::search;
+use crate::migrate::Choice;
 use crate::pg::endpoint::Session;
 use crate::pg::survey::{self, Generated, Relation, RelationKind};
 use crate::pg::{facts, sequences};
@@ -51,6 +53,15 @@ pub struct Plan {
     pub fingerprint: String,
     /// Client roles that the settings of a fence do not hold; triggers do.
     pub superuser_clients: Vec<String>,
+    /// What the target shall have of search; none where nobody asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<Choice>,
+    /// The objects of search that the target had before: they are not ours to drop.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
+    /// The objects of search that only the serving side has, and that stay behind with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_behind: Vec<String>,
 }
 
 impl Plan {
@@ -76,7 +87,20 @@ impl Plan {
             sequences: sequences::read(source).await?.len(),
             fingerprint: fingerprint(source).await?,
             superuser_clients: superuser_clients(source).await?,
+            search: None,
+            kept: search::standing(target).await?,
+            left_behind: Vec::new(),
         })
+    }
+
+    /// Keeps to what the run before it moved. What only the serving side has stays behind: of that
+    /// the objects of search are named.
+    pub fn keep_to(&mut self, moved: &Plan, mut search: Vec<String>) {
+        let is_moved = |title: &String| moved.tables.iter().any(|table| table.title() == *title);
+        search.retain(|title| !is_moved(title));
+        self.left_behind = search;
+        self.published.retain(|table| moved.published.contains(table));
+        self.tables.retain(|table| is_moved(&table.title()));
     }
 
     /// Size of all rows, in bytes.
@@ -145,4 +169,18 @@ pub async fn superuser_clients(session: &Session) -> Result<Vec<String>> {
         )
         .await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// An estimate, in milliseconds: what the pause takes anyway, and its round trips at their present
+/// speed. Rehearse on the same machines for a figure to rely on.
+///
+/// # Errors
+/// A connection is lost.
+pub async fn expected_pause(source: &Session, target: &Session) -> Result<f64> {
+    /// The two looks at the fence, and a subscription's worker that leaves.
+    const ANYWAY_MS: f64 = 70.0;
+    /// Statements that wait for their answer between fence and release, on each side.
+    const ROUND_TRIPS: f64 = 20.0;
+    let both = source.round_trip().await? + target.round_trip().await?;
+    Ok(ANYWAY_MS + ROUND_TRIPS * both.as_secs_f64() * 1000.0)
 }

@@ -2,9 +2,14 @@
 //!
 //! All checks run, and all refusals are shown at once: nobody should mend one to meet the next.
 
+use std::path::Path;
+
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::cutover::search;
+use crate::failure;
+use crate::migrate::{Choice, history, place};
 use crate::pg::endpoint::{Endpoint, Session, identifier, literal};
 use crate::pg::facts;
 use crate::pg::replication;
@@ -66,6 +71,10 @@ pub struct Sides<'a> {
     pub client: Option<&'a Endpoint>,
     /// Whether rows will be copied: then the target must be empty and not older.
     pub copies: bool,
+    /// What the target shall have of search.
+    pub search: Option<&'a Choice>,
+    /// The folder of its migrations.
+    pub migrations: &'a Path,
     /// Whether slots may keep WAL without limit.
     pub accepts_unlimited_wal: bool,
 }
@@ -98,13 +107,18 @@ pub async fn find(sides: &Sides<'_>) -> Result<Vec<Refusal>> {
     }
     all.extend(encodings(source, target).await?);
     all.extend(objects(source).await?);
-    all.extend(extensions(source, target).await?);
-    all.extend(roles(source, target).await?);
+    if sides.copies {
+        all.extend(extensions(source, target).await?);
+        all.extend(roles(source, target).await?);
+    }
     all.extend(role_settings(source, target).await?);
     all.extend(database_rights(source, target).await?);
     all.extend(other_replication(source).await?);
     if sides.copies {
         all.extend(target_is_empty(source, target).await?);
+    }
+    if let Some(choice) = sides.search {
+        all.extend(migrations(target, choice, sides.migrations).await?);
     }
     if all.iter().all(|refusal| refusal.is_warning) {
         all.extend(peers(sides).await);
@@ -360,7 +374,9 @@ async fn other_replication(source: &Session) -> Result<Vec<Refusal>> {
 }
 
 async fn target_is_empty(source: &Session, target: &Session) -> Result<Vec<Refusal>> {
-    let rows = target.query(include_str!("../pg/sql/foreign_objects.sql"), &[]).await?;
+    // Search may have been brought there before, by `migrate up`; unless the source brings its own.
+    let has_own = !search::standing(source).await?.is_empty();
+    let rows = target.query(include_str!("../pg/sql/foreign_objects.sql"), &[&has_own]).await?;
     if rows.is_empty() {
         return Ok(Vec::new());
     }
@@ -377,6 +393,19 @@ async fn target_is_empty(source: &Session, target: &Session) -> Result<Vec<Refus
     let problem = format!("the target is not empty: it has {}{more}", names.join(", "));
     let fix = "drop them, or create an empty database and name that";
     Ok(vec![Refusal::new("target-not-empty", problem, fix)])
+}
+
+/// Everything that the step `migrate` would say no to, before anything is touched.
+async fn migrations(target: &Session, choice: &Choice, folder: &Path) -> Result<Vec<Refusal>> {
+    let files = history::all_files(folder, choice);
+    let looked = async {
+        place::assert_fits(target, choice).await?;
+        history::assert_agreement(&history::read(target, choice, &files?).await?)
+    };
+    let Err(error) = looked.await else { return Ok(Vec::new()) };
+    let Some(refusal) = failure::find(&error) else { return Err(error) };
+    let fix = refusal.hint.clone().unwrap_or_else(|| "see `cargo xtask migrate status`".into());
+    Ok(vec![Refusal::new("migrations", refusal.message.clone(), fix)])
 }
 
 fn present_run(run: &str, is_finished: bool) -> Refusal {

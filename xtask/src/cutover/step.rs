@@ -18,6 +18,8 @@ pub enum Step {
     Index,
     /// Subscription on; catch up; foreign keys, triggers and the rest of the schema.
     Follow,
+    /// Tables, indexes and functions of search, where the operator asked for them.
+    Migrate,
     /// Publication and slot on the target, disabled subscription on the source.
     Arm,
     /// Every row compared, live.
@@ -54,12 +56,13 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Step; 21] = [
+    pub const ALL: [Step; 22] = [
         Step::Publish,
         Step::Schema,
         Step::Copy,
         Step::Index,
         Step::Follow,
+        Step::Migrate,
         Step::Arm,
         Step::Prove,
         Step::Gate,
@@ -86,6 +89,7 @@ impl Step {
             Step::Copy => "copy",
             Step::Index => "index",
             Step::Follow => "follow",
+            Step::Migrate => "migrate",
             Step::Arm => "arm",
             Step::Prove => "prove",
             Step::Gate => "gate",

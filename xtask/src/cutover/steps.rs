@@ -19,6 +19,7 @@ pub mod follow;
 pub mod gate;
 pub mod hold;
 pub mod index;
+pub mod migrate;
 pub mod open;
 pub mod pin;
 pub mod prove;
@@ -40,6 +41,7 @@ pub async fn act(step: Step, engine: &mut Engine, log: &mut dyn Log) -> Result<(
         Step::Copy => copy::act(engine, log).await,
         Step::Index => index::act(engine).await,
         Step::Follow => follow::act(engine, log).await,
+        Step::Migrate => migrate::act(engine, log).await,
         Step::Arm => arm::act(engine).await,
         Step::Prove => prove::act(engine, log).await,
         Step::Gate => gate::act(engine, log).await,
@@ -70,6 +72,7 @@ pub async fn look(step: Step, engine: &mut Engine, log: &dyn Log) -> Result<Seen
         Step::Copy => copy::look(engine, log).await,
         Step::Index => index::look(engine).await,
         Step::Follow => follow::look(engine, log).await,
+        Step::Migrate => migrate::look(engine).await,
         Step::Arm => arm::look(engine).await,
         Step::Prove => prove::look(log),
         Step::Gate => gate::look(engine).await,
@@ -99,6 +102,7 @@ pub async fn undo(step: Step, engine: &mut Engine, log: &mut dyn Log) -> Result<
         Step::Schema => schema::undo(engine).await,
         Step::Copy => copy::undo(engine).await,
         Step::Follow => follow::undo(engine, log).await,
+        Step::Migrate => migrate::undo(engine, log).await,
         Step::Arm => arm::undo(engine).await,
         Step::Gate => gate::undo(engine).await,
         Step::Hold => hold::undo(engine).await,

@@ -18,6 +18,7 @@ use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::next::{Goal, State};
 use crate::cutover::plan::{Plan, hex};
 use crate::cutover::refusals::{self, Refusal, Sides};
+use crate::cutover::search;
 use crate::cutover::step::Step;
 use crate::cutover::steps::certify;
 use crate::failure::Failure;
@@ -158,6 +159,8 @@ async fn survey(
         target_for_source: &target_peer,
         client: client.as_ref(),
         copies,
+        search: operation.options.search.as_ref().filter(|_| copies),
+        migrations: &operation.options.migrations,
         accepts_unlimited_wal: operation.options.accepts_unlimited_wal,
     };
     let mut refusals = refusals::find(&sides).await?;
@@ -169,24 +172,15 @@ async fn survey(
         let [(serving, _), _] = operation.sides(direction);
         refusals.extend(route.objections(&serving).await.into_iter().map(Refusal::from));
     }
+    let mut plan = Plan::survey(source, target).await?;
+    plan.search = operation.options.search.clone().filter(|_| copies);
     Ok(Planned {
         refusals,
-        plan: Plan::survey(source, target).await?,
+        plan,
         source: state::identity(source).await?,
         target: state::identity(target).await?,
         expected_pause_ms: expected_pause(source, target).await?,
     })
-}
-
-/// An estimate, in milliseconds: what the pause takes anyway, and its round trips at their present
-/// speed. Rehearse on the same machines for a figure to rely on.
-async fn expected_pause(source: &Session, target: &Session) -> Result<f64> {
-    /// The two looks at the fence, and a subscription's worker that leaves.
-    const ANYWAY_MS: f64 = 70.0;
-    /// Statements that wait for their answer between fence and release, on each side.
-    const ROUND_TRIPS: f64 = 20.0;
-    let both = source.round_trip().await? + target.round_trip().await?;
-    Ok(ANYWAY_MS + ROUND_TRIPS * both.as_secs_f64() * 1000.0)
 }
 
 /// Copies everything and lets the target follow; goes on where an earlier `start` ended.
@@ -303,12 +297,12 @@ async fn turn_by_child(
     let target = target.connect("plan").await?;
     let mut planned = survey(operation, direction, &source, &target, false).await?;
     planned.approve()?;
-    // What only the serving side has, such as the search tables, stays behind.
-    let moved = parent.plan()?;
-    planned.plan.published.retain(|table| moved.published.contains(table));
-    planned.plan.tables.retain(|table| {
-        moved.tables.iter().any(|one| one.schema == table.schema && one.name == table.name)
-    });
+    let standing = search::standing(&source).await?;
+    planned.plan.keep_to(&parent.plan()?, standing);
+    if !planned.plan.left_behind.is_empty() {
+        let names = planned.plan.left_behind.join(", ");
+        operation.story.note(format!("stays behind, the other side never had it: {names}"));
+    }
     let journal = create(operation, direction, Some(&parent.header), planned)?;
     run(operation, journal, Goal::Switch).await
 }
@@ -410,9 +404,14 @@ async fn resume(operation: &Operation, run_to_resume: &Run, goal: Goal) -> Resul
     run(operation, journal, goal).await
 }
 
-/// The steps that a run has: a child inherits the copy.
-pub fn course(header: &Header) -> Vec<Step> {
-    let has = |step: &Step| header.parent.is_none() || *step == Step::Arm || *step >= Step::Gate;
+/// The steps that a run has: a child inherits the copy, and search is made where it was asked for.
+pub fn course(header: &Header, plan: &Plan) -> Vec<Step> {
+    let is_root = header.parent.is_none();
+    let has = |step: &Step| match step {
+        Step::Migrate => is_root && plan.search.is_some(),
+        Step::Arm => true,
+        step => is_root || *step >= Step::Gate,
+    };
     Step::ALL.into_iter().filter(has).collect()
 }
 
@@ -439,7 +438,7 @@ async fn run(operation: &Operation, mut journal: Journal, goal: Goal) -> Result<
     let endpoints = [engine.source.endpoint.clone(), engine.target.endpoint.clone()];
     let telling = tokio::spawn(lag::tell(endpoints, engine.header.prefix(), story.clone()));
     engine.story = story;
-    let outcome = drive(&course(&engine.header), &mut journal, &mut engine).await;
+    let outcome = drive(&course(&engine.header, &engine.plan), &mut journal, &mut engine).await;
     telling.abort();
     journal.end_mirrors();
     for mirror in mirrors {

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use crate::cutover::event::{Side, Story};
+use crate::cutover::search;
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::sequences::SequenceRule;
 use crate::pg::{digest, facts};
@@ -116,10 +117,11 @@ pub async fn verify(request: Request, story: &Story) -> Result<Certificate> {
     let pair = Pair::connect(&request).await?;
     let sequences_before = Sequences::read(&pair, request.sequences).await?;
     let mut scope = Scope::read(&pair, &request).await?;
-    let schema = match request.schema {
-        true => scope.judge(facts::differences(&pair.source, &pair.target).await?),
-        false => Vec::new(),
-    };
+    let mut schema = Vec::new();
+    if request.schema {
+        schema = scope.judge(facts::differences(&pair.source, &pair.target).await?);
+        schema.extend(search::unhealthy_indexes(&pair.target).await?);
+    }
     let seeds = digest::seeds();
     let rows = rows::compare(&request, &pair, scope.tables, seeds, story).await?;
     let sequences = sequences_before.judge(&pair, &mut scope.outside).await?;

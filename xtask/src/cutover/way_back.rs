@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::cutover::event::WayBack;
 use crate::cutover::header::Header;
+use crate::cutover::search;
 use crate::pg::endpoint::Session;
 use crate::pg::facts;
 use crate::pg::replication;
@@ -59,7 +60,9 @@ pub async fn observe(header: &Header, source: &Session, target: &Session) -> Res
 }
 
 /// The first object whose definition differs: a change of schema that only one side has seen.
+/// Search is ParadeDB's own and says nothing about the way back.
 async fn changed_object(source: &Session, target: &Session) -> Result<Option<String>> {
-    let difference = facts::differences(source, target).await?.into_iter().next();
+    let differences = search::without(facts::differences(source, target).await?);
+    let difference = differences.into_iter().next();
     Ok(difference.map(|difference| format!("{} {}", difference.kind, difference.object)))
 }

@@ -27,6 +27,13 @@ pub struct SequenceValue {
     pub increment: i64,
 }
 
+impl SequenceValue {
+    /// `schema.name`.
+    pub fn title(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
 /// How the two sides' sequences are held against each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SequenceRule {
@@ -83,6 +90,11 @@ impl SequenceReader {
             statements.push(statement.context("prepare to read the sequences")?);
         }
         Ok(SequenceReader { statements, sequences })
+    }
+
+    /// What it reads, as `schema.name`.
+    pub fn names(&self) -> Vec<String> {
+        self.sequences.iter().flatten().map(SequenceValue::title).collect()
     }
 
     /// Reads where every sequence stands, in one round trip. The session is the one that prepared.

@@ -35,11 +35,13 @@ fn finish(name: &str) -> [&str; 4] {
 async fn killed_at_every_step_on_the_way_there() {
     let name = "killed_there";
     let mut night = Night::begin(name).await;
+    let engine = xtask::drill::engine(&night.target).await.expect("the target answers");
+    let start = [START, &["--engine", engine]].concat();
     for step in steps(Step::Publish, Step::Prove) {
-        night.kill_at(START, step).await;
+        night.kill_at(&start, step).await;
         night.serves_unless_decided(Server::Plain).await;
     }
-    night.succeeds(START).await;
+    night.succeeds(&start).await;
     night.watch(true);
     for step in steps(Step::Gate, Step::Certify) {
         night.kill_at(SWITCH, step).await;

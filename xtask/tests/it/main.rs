@@ -4,6 +4,7 @@
 mod backups;
 mod crash;
 mod journals;
+mod migrate;
 mod night;
 mod operators;
 mod pagila;

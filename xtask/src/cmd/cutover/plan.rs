@@ -3,7 +3,7 @@
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::cmd::cutover::RunArguments;
+use crate::cmd::cutover::{RunArguments, SearchArguments};
 use crate::cutover::verbs::{self, Planned};
 use crate::ui::{self, Format, Ui};
 
@@ -21,6 +21,8 @@ const SHOWN_TABLES: usize = 12;
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,
+    #[command(flatten)]
+    search: SearchArguments,
 }
 
 /// Prints the plan; refuses it where something stands in the way.
@@ -28,7 +30,7 @@ pub struct Arguments {
 /// # Errors
 /// A side cannot be reached, or the plan is refused.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation(ui)?;
+    let operation = arguments.run.operation_with_search(&arguments.search, ui)?;
     let planned = verbs::plan(&operation).await?;
     match ui.format() {
         Format::Json => ui.json(&planned)?,
@@ -62,22 +64,34 @@ fn text(planned: &Planned, jobs: usize) -> String {
         .map(|refusal| format!("note: {}; {}\n", refusal.problem, refusal.fix))
         .collect();
     format!(
-        "PostgreSQL {} → {}: {} in {} tables, {} sequences\n{table}\n{more}{}{}",
+        "PostgreSQL {} → {}: {} in {} tables, {} sequences\n{table}\n{more}{}{}{}",
         plan.source_version / 10_000,
         plan.target_version / 10_000,
         ui::bytes(u64::try_from(plan.bytes()).unwrap_or(0)),
         plan.tables.len(),
         plan.sequences,
         warnings.concat(),
+        search(planned),
         effects(jobs, planned.expected_pause_ms)
     )
+}
+
+/// What the target gets of search.
+fn search(planned: &Planned) -> String {
+    match &planned.plan.search {
+        None => "search    none: without --engine nothing is migrated\n".into(),
+        Some(choice) => {
+            let (engine, schema) = (choice.engine, &choice.schema);
+            format!("search    the migrations of {engine}, in schema {schema}: target only\n")
+        }
+    }
 }
 
 /// What a run does to the service, and how each part is undone.
 fn effects(jobs: usize, expected_pause_ms: f64) -> String {
     format!(
-        "start     publish, schema, copy, index, follow, arm, prove: undone by `rollback`, which \
-         removes all of it\n\
+        "start     publish, schema, copy, index, follow, migrate, arm, prove: undone by \
+         `rollback`, which removes all of it\n\
          switch    gate, fence, drain, sequences, detach, pin, decide: undone by itself when \
          anything fails\n\
          \x20         open, flip, release, reverse, certify: turned back by `rollback`, with every \

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::cmd::cutover::{MetricsArguments, RunArguments, listen};
+use crate::cmd::cutover::{MetricsArguments, RunArguments, SearchArguments, listen};
 use crate::cutover::verbs;
 use crate::ui::Ui;
 
@@ -24,6 +24,8 @@ pub struct Arguments {
     run: RunArguments,
     #[command(flatten)]
     metrics: MetricsArguments,
+    #[command(flatten)]
+    search: SearchArguments,
 }
 
 /// Runs it.
@@ -31,7 +33,7 @@ pub struct Arguments {
 /// # Errors
 /// As [`verbs::start`].
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation(ui)?;
+    let operation = arguments.run.operation_with_search(&arguments.search, ui)?;
     listen(&operation.interrupt, ui)?;
     let work = verbs::start(&operation);
     let ended = arguments.metrics.observe_during(&operation, work).await;

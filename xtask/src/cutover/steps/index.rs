@@ -29,7 +29,7 @@ pub async fn act(engine: &mut Engine) -> Result<()> {
     let (source, target) = engine.sessions().await?;
     let wanted = index_names(&source).await?;
     if missing(&wanted, &index_names(&target).await?) > 0 {
-        drop_indexes(&target).await?;
+        drop_indexes(&target, !engine.plan.kept.is_empty()).await?;
         let list = write_list(engine, |kind| BUILT_HERE.contains(&kind)).await?;
         let jobs = format!("--jobs={}", engine.options.jobs);
         let list = format!("--use-list={}", list.display());
@@ -64,20 +64,23 @@ fn missing(wanted: &[String], present: &[String]) -> usize {
     wanted.iter().filter(|name| !present.contains(name)).count()
 }
 
-async fn drop_indexes(target: &Session) -> Result<()> {
+/// Those of search stay where they stood before the run.
+async fn drop_indexes(target: &Session, keeps_search: bool) -> Result<()> {
     let rows = target
         .query(
             "SELECT format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I CASCADE',
                            c.conrelid::regclass, c.conname), 1 AS rank
              FROM pg_constraint AS c JOIN pg_class AS t ON t.oid = c.conrelid
              WHERE c.contype IN ('p', 'u', 'x') AND c.conparentid = 0
+               AND NOT ($1 AND t.relname LIKE 'rag\\_%')
                AND t.relnamespace NOT IN ('pg_catalog'::regnamespace, 'xtask_cutover'::regnamespace)
                AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass
                                AND d.objid = t.oid AND d.deptype = 'e')
              UNION ALL
              SELECT format('DROP INDEX IF EXISTS %s CASCADE', i.indexrelid::regclass), 2
              FROM pg_index AS i JOIN pg_class AS t ON t.oid = i.indrelid
-             WHERE t.relkind IN ('r', 'p', 'm') AND NOT EXISTS (
+             WHERE NOT ($1 AND t.relname LIKE 'rag\\_%')
+               AND t.relkind IN ('r', 'p', 'm') AND NOT EXISTS (
                      SELECT FROM pg_inherits AS h WHERE h.inhrelid = i.indexrelid)
                AND t.relnamespace NOT IN ('pg_catalog'::regnamespace, 'xtask_cutover'::regnamespace,
                                           'pg_toast'::regnamespace)
@@ -88,7 +91,7 @@ async fn drop_indexes(target: &Session) -> Result<()> {
                     3
              FROM pg_statistic_ext
              ORDER BY rank",
-            &[],
+            &[&keeps_search],
         )
         .await?;
     for row in rows {

@@ -221,7 +221,8 @@ pub async fn undo(engine: &mut Engine) -> Result<()> {
     if engine.options.keep_copy {
         engine.story.note("the copied tables stay on the target, as asked");
     } else {
-        let rows = target.query(include_str!("../../pg/sql/drop_moved.sql"), &[]).await?;
+        let keeps = !engine.plan.kept.is_empty();
+        let rows = target.query(include_str!("../../pg/sql/drop_moved.sql"), &[&keeps]).await?;
         let statements: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         target.batch_execute(&statements.join(";\n")).await.context("drop what was restored")?;
     }

@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 
 use crate::cutover::drive::Seen;
 use crate::cutover::engine::Engine;
+use crate::cutover::search;
 use crate::cutover::steps::evidence;
 use crate::pg::sequences::{self, SequenceRule};
 
@@ -17,8 +18,11 @@ const UNPREPARED: &str = "the gate prepared no statements for the sequences";
 /// A sequence is missing on the target, or a server cannot be asked.
 pub async fn act(engine: &mut Engine) -> Result<()> {
     let (source, target) = engine.sessions().await?;
-    let (reader, _) = engine.attempt.sequences.as_ref().context(UNPREPARED)?;
-    let values = reader.read(&source).await?;
+    let (reader, reader_on_target) = engine.attempt.sequences.as_ref().context(UNPREPARED)?;
+    let mut values = reader.read(&source).await?;
+    // Those of search stay behind, where the other side never had search.
+    let theirs = reader_on_target.names();
+    values.retain(|value| !search::is_named(&value.name) || theirs.contains(&value.title()));
     sequences::apply(&target, &values).await
 }
 
@@ -29,7 +33,10 @@ pub async fn act(engine: &mut Engine) -> Result<()> {
 pub async fn look(engine: &mut Engine) -> Result<Seen> {
     let (source, target) = engine.sessions().await?;
     let (reader, reader_on_target) = engine.attempt.sequences.as_ref().context(UNPREPARED)?;
-    let (ours, theirs) = tokio::try_join!(reader.read(&source), reader_on_target.read(&target))?;
+    let (mut ours, theirs) =
+        tokio::try_join!(reader.read(&source), reader_on_target.read(&target))?;
+    let names = reader_on_target.names();
+    ours.retain(|value| !search::is_named(&value.name) || names.contains(&value.title()));
     let ours_on_target: Vec<_> = theirs
         .into_iter()
         .filter(|value| ours.iter().any(|one| one.schema == value.schema && one.name == value.name))

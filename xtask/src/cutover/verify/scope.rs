@@ -4,18 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
+use crate::cutover::search;
 use crate::cutover::verify::{Outside, Pair, Request};
 use crate::failure::Failure;
 use crate::pg::facts::Difference;
 use crate::pg::sequences::{self, SequenceDifference, SequenceRule, SequenceValue};
 use crate::pg::survey::{self, Relation};
 
-/// Tables and functions of search: rebuilt from the service's own rows, never moved.
-const SEARCH_PREFIX: &str = "rag_";
-/// Where the tool's migrations are noted; each server has its own.
-const LEDGER: &str = "refinery_schema_history";
+/// What the tables begin with that note migrations; each server has its own.
+const LEDGERS: [&str; 2] = ["refinery_schema_history", "rag_history_"];
 /// Kinds of index that only a search engine has.
-const SEARCH_INDEXES: [&str; 3] = ["USING bm25", "USING hnsw", "USING ivfflat"];
+const SEARCH_INDEXES: [&str; 4] = ["USING paradedb", "USING bm25", "USING hnsw", "USING ivfflat"];
 
 /// What is compared, and what is not.
 pub(super) struct Scope {
@@ -44,14 +43,14 @@ impl Scope {
         for relation in source {
             let title = relation.title();
             let counterpart = by_title.remove(&title);
-            if let Some(reason) = reason_outside(&title, &outside) {
+            if let Some(reason) = reason_outside(&title, &outside, true) {
                 outside.insert(Outside::new(title, reason));
             } else if relation.has_rows() && request.wants(&title) {
                 tables.push(TablePair { source: relation, target: counterpart });
             }
         }
         for title in by_title.into_keys() {
-            let reason = reason_outside(&title, &outside);
+            let reason = reason_outside(&title, &outside, false);
             outside
                 .insert(Outside::new(title, reason.unwrap_or_else(|| "only on the target".into())));
         }
@@ -71,7 +70,8 @@ impl Scope {
             } else if is_search_index(&difference) {
                 Some("search index".to_string())
             } else {
-                reason_outside(&difference.root, &self.outside)
+                // The functions of search are their engine's own, and so may its tables be.
+                reason_outside(&difference.root, &self.outside, false)
             };
             match reason {
                 Some(reason) if is_search_index(&difference) => {
@@ -98,16 +98,16 @@ impl Request {
     }
 }
 
-/// Why an object is outside, by its name alone.
-fn reason_outside(title: &str, outside: &BTreeSet<Outside>) -> Option<String> {
+/// Why an object is outside, by its name. Rows of search that were moved are compared as all rows.
+fn reason_outside(title: &str, outside: &BTreeSet<Outside>, is_moved: bool) -> Option<String> {
     if let Some(named) = outside.iter().find(|outside| outside.object == title) {
         return Some(named.reason.clone());
     }
     let name = title.rsplit('.').next().unwrap_or(title);
-    if name.starts_with(SEARCH_PREFIX) {
-        Some("search data, rebuilt by `rag load`".into())
-    } else if name.starts_with(LEDGER) {
+    if LEDGERS.iter().any(|ledger| name.starts_with(ledger)) {
         Some("ledger of migrations, each server has its own".into())
+    } else if search::is_named(title) && !is_moved {
+        Some("search, the target's own".into())
     } else {
         None
     }
@@ -166,7 +166,7 @@ impl Sequences {
         let mut quiet = Vec::new();
         for value in self.source {
             let title = format!("{}.{}", value.schema, value.name);
-            if reason_outside(&title, outside).is_some() {
+            if reason_outside(&title, outside, true).is_some() {
                 continue;
             }
             if now.contains(&value) {

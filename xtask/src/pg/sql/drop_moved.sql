@@ -1,5 +1,6 @@
 -- Statements that empty a database of everything but extensions and the tool's own schema, for a
--- target that was empty before. Schemas of ours go whole; in `public`, object by object. What is a
+-- target that was empty before. `$1` keeps the objects of search, which stood there before.
+-- Schemas of ours go whole; in `public`, object by object. What is a
 -- part of another object, as an identity column's sequence or a range type's constructor, goes with
 -- it and cannot be dropped by itself. (A partitioned table is no part of itself, though its key's
 -- columns are of it.)
@@ -10,6 +11,8 @@ SELECT format('DROP SCHEMA IF EXISTS %I CASCADE', nspname), 1 AS rank
 FROM pg_namespace AS n
 WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'public', 'xtask_cutover')
   AND nspname NOT LIKE 'pg\_%'
+  AND NOT ($1 AND EXISTS (SELECT FROM pg_class AS c
+                          WHERE c.relnamespace = n.oid AND c.relname LIKE 'rag\_%'))
   AND NOT EXISTS (SELECT FROM not_alone AS e
                   WHERE e.classid = 'pg_namespace'::regclass AND e.objid = n.oid)
 UNION ALL
@@ -20,12 +23,14 @@ SELECT format('DROP %s IF EXISTS %I.%I CASCADE',
 FROM pg_class AS c
 WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'c')
   AND NOT relispartition
+  AND NOT ($1 AND relname LIKE 'rag\_%')
   AND NOT EXISTS (SELECT FROM not_alone AS e
                   WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid)
 UNION ALL
 SELECT format('DROP ROUTINE IF EXISTS %s CASCADE', oid::regprocedure), 3
 FROM pg_proc AS p
 WHERE pronamespace = 'public'::regnamespace AND prokind <> 'a'
+  AND NOT ($1 AND proname LIKE 'rag\_%')
   AND NOT EXISTS (SELECT FROM not_alone AS e
                   WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid)
 UNION ALL

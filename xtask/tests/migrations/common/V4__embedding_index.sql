@@ -1,0 +1,8 @@
+-- The HNSW index is there, valid, and by cosine.
+DO $$
+BEGIN
+    ASSERT (SELECT indisvalid AND pg_get_indexdef(indexrelid) LIKE '%hnsw%vector_cosine_ops%'
+            FROM pg_index WHERE indexrelid = 'idx_rag_knowledge_embedding'::regclass),
+        'the HNSW index is not valid, or of another kind';
+END
+$$;

@@ -1,0 +1,10 @@
+-- The BM25 index is there, valid, and whole by its own account.
+DO $$
+BEGIN
+    ASSERT (SELECT indisvalid FROM pg_index
+            WHERE indexrelid = 'idx_rag_knowledge_bm25'::regclass), 'the index is not valid';
+    ASSERT NOT EXISTS (
+        SELECT FROM pdb.verify_index('idx_rag_knowledge_bm25', heapallindexed := true)
+        WHERE NOT passed), 'pg_search finds fault with it';
+END
+$$;
