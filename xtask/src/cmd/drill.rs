@@ -8,12 +8,14 @@ use comfy_table::{CellAlignment, Table, presets};
 use crate::cmd::migrate::workspace_folder;
 use crate::config;
 use crate::cutover::engine::Interrupt;
+use crate::cutover::event::Story;
 use crate::cutover::verbs::Operation;
 use crate::drill::{self, DATABASE, Rehearsal, Report, RouteKind, rehearse};
+use crate::failure::Failure;
 use crate::migrate::{Choice, Engine, Roles};
 use crate::pg::endpoint::Endpoint;
 use crate::route::Route;
-use crate::servers::pair::{self, PairOptions};
+use crate::servers::pair::{self, Pair, PairOptions};
 use crate::servers::pooler;
 use crate::ui::{self, Format, Ui};
 use crate::workload;
@@ -80,21 +82,7 @@ pub struct Arguments {
 /// A verb failed, or the oracle found a fault.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let story = ui.story();
-    let is_pooled = arguments.route == RouteKind::PgBouncer;
-    if is_pooled {
-        pooler::program()?;
-    }
-    let pair = match arguments.source {
-        Some(_) => None,
-        None => {
-            let options = PairOptions {
-                source_bindir: arguments.source_bindir.clone(),
-                target_bindir: arguments.target_bindir.clone(),
-                ..PairOptions::default()
-            };
-            Some(pair::up(&options, &story).await?)
-        }
-    };
+    let pair = start_pair(arguments, &story).await?;
     let (source, target) = match (&pair, &arguments.source, &arguments.target) {
         (Some(pair), _, _) => (pair.source.endpoint(DATABASE), pair.target.endpoint(DATABASE)),
         (None, Some(source), Some(target)) => (Endpoint::parse(source)?, Endpoint::parse(target)?),
@@ -109,7 +97,7 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         }
     };
     let endpoint_file = arguments.endpoint_file.clone().unwrap_or_else(|| scratch.join("endpoint"));
-    let pooled_in = is_pooled.then(|| scratch.clone());
+    let pooled_in = (arguments.route == RouteKind::PgBouncer).then(|| scratch.clone());
     let folder = arguments.journal_dir.clone().unwrap_or(scratch);
     let bindirs = pair.iter().map(|pair| pair.target.bindir().to_path_buf()).collect();
     let engine = crate::drill::engine(&target).await?;
@@ -167,6 +155,26 @@ fn search(engine: &str) -> Choice {
         schema: "public".into(),
         roles: Roles { runtime: Some(workload::APPLICATION.to_string()), ..Roles::default() },
     }
+}
+
+/// Servers of the drill's own, unless others are named. A missing PgBouncer shows itself first.
+async fn start_pair(arguments: &Arguments, story: &Story) -> Result<Option<Pair>> {
+    if arguments.route == RouteKind::PgBouncer {
+        pooler::program()?;
+        if arguments.source.is_some() {
+            let message = "PgBouncer is rehearsed between servers of the drill's own";
+            return Err(Failure::usage(message).hint("leave out --source and --target").into());
+        }
+    }
+    if arguments.source.is_some() {
+        return Ok(None);
+    }
+    let options = PairOptions {
+        source_bindir: arguments.source_bindir.clone(),
+        target_bindir: arguments.target_bindir.clone(),
+        ..PairOptions::default()
+    };
+    pair::up(&options, story).await.map(Some)
 }
 
 fn engine_line(engine: &str) -> &'static str {

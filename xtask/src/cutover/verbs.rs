@@ -16,7 +16,7 @@ use crate::cutover::journal::Journal;
 use crate::cutover::lag;
 use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::next::{Goal, State};
-use crate::cutover::plan::{Plan, hex};
+use crate::cutover::plan::{Plan, expected_pause, hex};
 use crate::cutover::refusals::{self, Refusal, Sides};
 use crate::cutover::search;
 use crate::cutover::step::Step;
