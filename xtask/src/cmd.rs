@@ -9,6 +9,7 @@ mod completions;
 pub mod cutover;
 mod drill;
 mod holder;
+mod rag;
 mod render;
 mod rollback;
 mod servers;
@@ -38,6 +39,7 @@ enum Verb {
     Verify(verify::Arguments),
     /// Render manifests from templates and values, and refuse what could lose data
     Render(render::Arguments),
+    Rag(rag::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
     /// Keep snapshots alive for another process of this tool
@@ -58,6 +60,7 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> anyhow::Result<()> {
         Verb::Servers(arguments) => servers::run(arguments, ui).await,
         Verb::Verify(arguments) => verify::run(arguments, ui).await,
         Verb::Render(arguments) => render::run(&arguments, ui).await,
+        Verb::Rag(arguments) => rag::run(arguments, ui).await,
         Verb::Completions(arguments) => completions::run(&arguments, ui),
     }
 }

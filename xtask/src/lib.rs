@@ -10,6 +10,7 @@ pub mod failure;
 pub mod ledger;
 pub mod pg;
 pub mod process;
+pub mod rag;
 pub mod render;
 pub mod route;
 pub mod servers;

@@ -7,6 +7,7 @@ mod journals;
 mod night;
 mod operators;
 mod pagila;
+mod rag;
 mod refusals;
 mod secrets;
 mod servers;
