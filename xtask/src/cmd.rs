@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 
 use crate::ui::{Format, Ui};
 
+mod bench;
 mod completions;
 pub mod cutover;
 mod drill;
@@ -40,6 +41,7 @@ enum Verb {
     /// Render manifests from templates and values, and refuse what could lose data
     Render(render::Arguments),
     Rag(rag::Arguments),
+    Bench(bench::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
     /// Keep snapshots alive for another process of this tool
@@ -60,6 +62,7 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> anyhow::Result<()> {
         Verb::Servers(arguments) => servers::run(arguments, ui).await,
         Verb::Verify(arguments) => verify::run(arguments, ui).await,
         Verb::Render(arguments) => render::run(&arguments, ui).await,
+        Verb::Bench(arguments) => bench::run(arguments, ui).await,
         Verb::Rag(arguments) => rag::run(arguments, ui).await,
         Verb::Completions(arguments) => completions::run(&arguments, ui),
     }

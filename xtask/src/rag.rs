@@ -5,8 +5,10 @@
 
 pub mod chunk;
 pub mod document;
+pub mod indexes;
 mod input;
 pub mod load;
 pub mod sample;
 pub mod search;
+pub mod size;
 pub mod store;

@@ -7,6 +7,7 @@ use crate::ui::Ui;
 
 mod load;
 mod search;
+mod size;
 
 /// Search the knowledge store, fill it, and say what it costs
 #[derive(Debug, clap::Args)]
@@ -21,6 +22,8 @@ enum Verb {
     Load(load::Arguments),
     /// Search by keywords, by meaning, or by both
     Search(search::Arguments),
+    /// Say what a store of so many chunks needs: disk, WAL and memory
+    Size(size::Arguments),
 }
 
 /// Runs the verb that was asked for.
@@ -31,5 +34,6 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
     match arguments.verb {
         Verb::Load(arguments) => load::run(arguments, ui).await,
         Verb::Search(arguments) => search::run(arguments, ui).await,
+        Verb::Size(arguments) => size::run(arguments, ui).await,
     }
 }

@@ -129,7 +129,7 @@ impl Reader {
     ///
     /// # Errors
     /// It is no document; the reason names what is wrong.
-    pub fn line(&self, line: &[u8], changed: Timestamp) -> Result<Document, Rejected> {
+    pub fn line(&self, line: &[u8], changed: Timestamp) -> Result<Document, Box<Rejected>> {
         let parsed: Line = serde_json::from_slice(line)
             .map_err(|error| self.rejected(line, format!("not a document: {error}")))?;
         self.document(parsed, changed).map_err(|reason| self.rejected(line, reason))
@@ -144,7 +144,7 @@ impl Reader {
         path: &str,
         content: &[u8],
         changed: Timestamp,
-    ) -> Result<Document, Rejected> {
+    ) -> Result<Document, Box<Rejected>> {
         let text = std::str::from_utf8(content).map_err(|error| error.to_string());
         let document = text.and_then(|text| {
             let title = text.lines().find_map(|line| line.strip_prefix("# "));
@@ -156,10 +156,9 @@ impl Reader {
             };
             self.document(line, changed)
         });
-        document.map_err(|reason| Rejected {
-            reason,
-            identity: self.identity(None, None, path).ok(),
-            payload: payload(content),
+        document.map_err(|reason| {
+            let identity = self.identity(None, None, path).ok();
+            Box::new(Rejected { reason, identity, payload: payload(content) })
         })
     }
 
@@ -278,12 +277,12 @@ impl Reader {
     }
 
     /// A line that is no document may still say which it would have been.
-    fn rejected(&self, line: &[u8], reason: String) -> Rejected {
+    fn rejected(&self, line: &[u8], reason: String) -> Box<Rejected> {
         let value: Value = serde_json::from_slice(line).unwrap_or(Value::Null);
         let text = |key: &str| value.get(key).and_then(Value::as_str);
         let identity = text("source_id")
             .and_then(|id| self.identity(text("repo"), text("source_type"), id).ok());
-        Rejected { reason, identity, payload: payload(line) }
+        Box::new(Rejected { reason, identity, payload: payload(line) })
     }
 }
 
@@ -323,7 +322,7 @@ mod tests {
         }
     }
 
-    fn read(line: &str) -> Result<Document, Rejected> {
+    fn read(line: &str) -> Result<Document, Box<Rejected>> {
         reader().line(line.as_bytes(), Timestamp::UNIX_EPOCH)
     }
 

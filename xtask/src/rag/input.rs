@@ -26,7 +26,7 @@ pub(super) struct Item {
     /// Bytes that were read for it.
     pub(super) bytes: u64,
     /// What it is.
-    pub(super) content: Result<Document, Rejected>,
+    pub(super) content: Result<Document, Box<Rejected>>,
 }
 
 /// A stream of documents.
@@ -114,13 +114,13 @@ impl Input {
     }
 }
 
-fn too_long(line: &[u8]) -> Rejected {
+fn too_long(line: &[u8]) -> Box<Rejected> {
     let head = String::from_utf8_lossy(&line[..100]).into_owned();
-    Rejected {
+    Box::new(Rejected {
         reason: format!("a line has more than {} MiB", DOCUMENT_LIMIT >> 20),
         identity: None,
         payload: serde_json::Value::String(head),
-    }
+    })
 }
 
 /// The next line without its end. Of one that is too long only a little more than the limit is

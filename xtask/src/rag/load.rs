@@ -168,7 +168,7 @@ impl<'a> Load<'a> {
     async fn take(&mut self, item: Item) -> Result<()> {
         let document = match item.content {
             Ok(document) => document,
-            Err(rejected) => return self.refuse(item.place, rejected).await,
+            Err(rejected) => return self.refuse(item.place, *rejected).await,
         };
         if !self.seen.insert(fingerprint(&document.identity)) {
             let rejected = Rejected {

@@ -14,12 +14,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures_util::pin_mut;
 use jiff::Timestamp;
-use pgvector::Vector;
+use pgvector::{HalfVector, Vector};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 
 use crate::cutover::event::Story;
 use crate::rag::store::Store;
@@ -174,7 +174,8 @@ pub async fn fill(store: &Store, sample: &Sample, count: u64, story: &Story) -> 
         metadata, source_updated_at";
     let types = format!("SELECT {columns} FROM rag_knowledge_entries");
     let types = store.session.prepare(&types).await.context("read the types of the columns")?;
-    let types: Vec<_> = types.columns().iter().map(|column| column.type_().clone()).collect();
+    let types: Vec<Type> = types.columns().iter().map(|column| column.type_().clone()).collect();
+    let is_half = types.iter().any(|column| column.name() == "halfvec");
     let copy = format!("COPY rag_knowledge_entries ({columns}) FROM STDIN (FORMAT binary)");
     let sink = store.session.copy_in(&copy).await.context("fill the store")?;
     let writer = BinaryCopyInWriter::new(sink, &types);
@@ -185,11 +186,14 @@ pub async fn fill(store: &Store, sample: &Sample, count: u64, story: &Story) -> 
         let source_type = ["github.doc", "github.pr", "github.issue"][(document % 3) as usize];
         let index = (number % CHUNKS_OF_DOCUMENT) as i32;
         let changed = Timestamp::from_second(BEGINNING + (document * DOCUMENT_EVERY) as i64)?;
-        let embedding = Vector::from(made.embedding);
+        let embedding: &(dyn ToSql + Sync) = match is_half {
+            true => &HalfVector::from_f32_slice(&made.embedding),
+            false => &Vector::from(made.embedding.clone()),
+        };
         let (repo, source_id) = (Sample::repository(document), format!("document/{document}"));
         let metadata = metadata(document);
         let row: [&(dyn ToSql + Sync); 8] =
-            [&repo, &source_type, &source_id, &index, &made.text, &embedding, &metadata, &changed];
+            [&repo, &source_type, &source_id, &index, &made.text, embedding, &metadata, &changed];
         writer.as_mut().write(&row).await.context("fill the store")?;
         if number % TOLD_EVERY == 0 {
             story.progress("fill", number, count, "chunks");

@@ -1,5 +1,6 @@
 //! The knowledge store on a real server: its SQL, and the verbs that fill and ask it.
 
+mod figures;
 mod load;
 mod search;
 

@@ -1,0 +1,4 @@
+//! Measurements against real servers, each with a limit that it holds its figures against.
+
+pub mod place;
+pub mod search;

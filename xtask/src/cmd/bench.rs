@@ -1,0 +1,31 @@
+//! `bench`: measurements, one file each.
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::ui::Ui;
+
+mod search;
+
+/// Measure on real servers, and hold the figures against limits
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Measure searches beside an application that trades
+    Search(search::Arguments),
+}
+
+/// Runs the measurement that was asked for.
+///
+/// # Errors
+/// The measurement's own.
+pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
+    match arguments.verb {
+        Verb::Search(arguments) => search::run(arguments, ui).await,
+    }
+}
