@@ -1,8 +1,8 @@
 //! What a store needs: disk, WAL and memory, from constants that were measured.
 //!
 //! A chunk has 512 tokens, which are 2,000 characters, as [`crate::rag::sample`] makes them. The
-//! constants are bytes per chunk on PostgreSQL 18 with pgvector 0.8.5, from 20,000 chunks that were
-//! filled by `COPY` and indexed afterwards. What depends on the dimensions is computed:
+//! constants are bytes per chunk on PostgreSQL 18 with pgvector 0.8.5, from 2,000 to 20,000
+//! chunks that were filled by `COPY` and indexed afterwards. What depends on the dimensions is computed:
 //!
 //! - An embedding has 4 + 4·d bytes (halves: 4 + 2·d). Beside the table go the terms of the
 //!   full-text search and whichever is longer, the embedding or the compressed text, unless both
@@ -44,14 +44,21 @@ const TEXT: u64 = 1126;
 const ROOM_IN_ROW: u64 = 500;
 /// Bytes of a chunk's terms, which are always beside the table.
 const TERMS: u64 = 2861;
-/// Bytes of a chunk in the full-text index.
-const TERMS_INDEX: f64 = 864.7;
+/// Bytes of a chunk in the full-text index, beyond those of its words.
+const TERMS_INDEX: f64 = 800.7;
+/// Bytes that the words of the full-text index take once, however many chunks have them: 20,000
+/// words of 64 bytes. From 5,000 and from 20,000 chunks.
+const WORDS: u64 = 20_000 * 64;
 /// Bytes of a chunk in the indexes that are no search indexes: key, document, labels, dates.
-const OTHER_INDEXES: f64 = 255.2;
-/// WAL of a chunk that is filled in, for each byte that it takes in table and indexes.
-const WAL_FILL: f64 = 1.0;
-/// WAL of an index that is built, for each byte of it.
-const WAL_BUILD: f64 = 1.0;
+const OTHER_INDEXES: f64 = 250.0;
+/// Pages that these indexes have when they are all but empty.
+const OTHER_PAGES: u64 = 8;
+/// WAL of filling, for each byte in table and indexes; this and the next two from 5,000 chunks.
+const WAL_FILL: f64 = 1.054;
+/// WAL of building the full-text index, for each byte of it; the empty part of a page is left out.
+const WAL_TERMS: f64 = 0.586;
+/// WAL of building HNSW, for each byte of it.
+const WAL_HNSW: f64 = 0.830;
 /// Bytes of a chunk in an HNSW page beyond its embedding.
 const HNSW_MORE: u64 = 80 + 8 + 200;
 /// Bytes of an HNSW page that elements can have.
@@ -130,11 +137,11 @@ impl Plan {
         let text_in_row = if self.beside().contains(&TEXT) { 0.0 } else { TEXT as f64 };
         let table = bytes(ROW - TEXT as f64 + text_in_row + embedding_in_row);
         let toast = bytes(pages * PAGE as f64 + pieces * PIECE_ENTRY);
-        let keyword = bytes(TERMS_INDEX);
+        let keyword = bytes(TERMS_INDEX) + WORDS;
         let hnsw = self.chunks.div_ceil(self.hnsw_in_page()) * PAGE;
-        let others = bytes(OTHER_INDEXES);
+        let others = bytes(OTHER_INDEXES) + OTHER_PAGES * PAGE;
         let filled = (table + toast + others) as f64 * WAL_FILL;
-        let built = (keyword + hnsw) as f64 * WAL_BUILD;
+        let built = keyword as f64 * WAL_TERMS + hnsw as f64 * WAL_HNSW;
         Need { table, toast, keyword, hnsw, others, wal: (filled + built) as u64 }
     }
 

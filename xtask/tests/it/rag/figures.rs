@@ -45,7 +45,8 @@ async fn sizes_are_predicted_well_enough() {
     let store = Store::open(&tool.target, "test", FILL_LIMIT).await.unwrap();
     let plan = Plan { chunks: CHUNKS, dimensions: 768, halves: false };
     let all = size::measure(&store, &plan, &Story::silent()).await.unwrap();
-    for part in &all {
+    // WAL is the whole server's, and other tests write at the same time.
+    for part in all.iter().filter(|part| !part.part.starts_with("WAL")) {
         assert!(part.error().abs() <= TOLERANCE, "{all:?}");
     }
     // What is not empty is not filled.
