@@ -7,6 +7,16 @@ use std::path::PathBuf;
 pub const PGPASSWORD: &str = "PGPASSWORD";
 /// A libpq password file; default `~/.pgpass`.
 pub const PGPASSFILE: &str = "PGPASSFILE";
+/// A libpq service file; default `~/.pg_service.conf`.
+pub const PGSERVICEFILE: &str = "PGSERVICEFILE";
+/// `sslmode` for every connection string that has none.
+pub const PGSSLMODE: &str = "PGSSLMODE";
+/// `sslrootcert` for every connection string that has none.
+pub const PGSSLROOTCERT: &str = "PGSSLROOTCERT";
+/// `sslcert` for every connection string that has none.
+pub const PGSSLCERT: &str = "PGSSLCERT";
+/// `sslkey` for every connection string that has none.
+pub const PGSSLKEY: &str = "PGSSLKEY";
 /// Where the journals of runs are kept; default `journal` in the working folder.
 pub const XTASK_JOURNAL_DIR: &str = "XTASK_JOURNAL_DIR";
 /// The database that `verify` compares, as a connection string.

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::cutover::drive::Log;
 use crate::cutover::event::{Event, Story};
+use crate::cutover::journal::Journal;
 use crate::cutover::lineage::Lineage;
 use crate::cutover::step::Step;
 use crate::cutover::verbs::{self, Operation};
@@ -23,6 +25,12 @@ pub const DATABASE: &str = "trading";
 const TRAFFIC_LIMIT: Duration = Duration::from_secs(30);
 /// How many seconds of traffic each side gets between two switches.
 const TRAFFIC_SECONDS: f64 = 3.0;
+/// The length of a stretch in the chart of a pause.
+const PAUSE_STRETCH: Duration = Duration::from_millis(50);
+/// What the chart of a pause shows before and after it.
+const PAUSE_MARGIN: Duration = Duration::from_millis(1500);
+/// In how many stretches the chart of the whole load is cut at most.
+const LOAD_STRETCHES: u32 = 300;
 /// Extension that only ParadeDB has.
 const SEARCH_EXTENSION: &str = "pg_search";
 
@@ -161,6 +169,7 @@ pub async fn rehearse(operation: &Operation, rehearsal: &Rehearsal) -> Result<Re
     let follower = check_follower(operation, &history, &phases).await?;
     let database = operation.target.database.clone();
     verbs::finish(operation, Some(&database), None).await.context("finish")?;
+    note_for_report(operation, &history, &verdict)?;
     let mut report = report(operation, engine, verdict)?;
     report.seconds = begun.elapsed().as_secs_f64();
     if report.verdict.is_clean() && follower.rows.is_clean() {
@@ -168,6 +177,27 @@ pub async fn rehearse(operation: &Operation, rehearsal: &Rehearsal) -> Result<Re
     }
     let findings = [report.verdict.lines(), follower.lines()].concat().join("\n  ");
     Err(Failure::undecided(format!("the oracle found faults:\n  {findings}")).into())
+}
+
+/// Writes what only a rehearsal knows into the journals, where the report finds it: each pause as
+/// clients saw it into the journal of its turn, load and oracle into that of the last.
+fn note_for_report(
+    operation: &Operation,
+    history: &workload::History,
+    verdict: &Verdict,
+) -> Result<()> {
+    let folder = &operation.options.folder;
+    let lineage = Lineage::read(folder, None)?.context("read the journals")?;
+    let open = |run: &str| Journal::open(folder, run, Story::silent());
+    for (run, switch) in lineage.runs.iter().zip(&verdict.serving.switches) {
+        let seen = ledger::around(history, switch, PAUSE_STRETCH, PAUSE_MARGIN);
+        let clients = serde_json::to_value(seen)?;
+        open(&run.header.run)?.append(Event::Clients { clients })?;
+    }
+    let mut last = open(&lineage.latest().header.run)?;
+    let clients = serde_json::to_value(ledger::whole(history, LOAD_STRETCHES))?;
+    last.append(Event::Clients { clients })?;
+    last.append(Event::Oracle { verdict: serde_json::to_value(verdict)? })
 }
 
 /// The same rows must stand on the side that follows, once it has caught up: the way back is armed.
@@ -247,7 +277,7 @@ fn report(operation: &Operation, engine: &'static str, verdict: Verdict) -> Resu
         let seen = verdict.serving.switches.get(number);
         turns.push(Turn {
             verb: verb.into(),
-            database_ms: span(&run.records, Step::Fence, Step::Release),
+            database_ms: run.pause_ms().unwrap_or(0.0),
             pause_ms: seen.map(|seen| seen.pause_ms),
             longest_ms: seen.map(|seen| seen.longest_ms),
             refused: seen.map(|seen| seen.refused),
@@ -284,20 +314,4 @@ fn milliseconds(records: &Records, wanted: Step) -> f64 {
         _ => None,
     });
     last.unwrap_or(0.0)
-}
-
-/// From the last start of one step to the end of another, in milliseconds.
-fn span(records: &Records, first: Step, last: Step) -> f64 {
-    let begun = records.iter().rev().find_map(|record| match record.event {
-        Event::StepStarted { step } if step == first => Some(record.at),
-        _ => None,
-    });
-    let ended = records.iter().rev().find_map(|record| match record.event {
-        Event::StepDone { step, .. } if step == last => Some(record.at),
-        _ => None,
-    });
-    match (begun, ended) {
-        (Some(begun), Some(ended)) => ended.duration_since(begun).as_secs_f64() * 1000.0,
-        _ => 0.0,
-    }
 }

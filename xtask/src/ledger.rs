@@ -18,7 +18,7 @@ mod switches;
 
 pub use arrivals::{Arrivals, Comparison, compare};
 pub use sequences::{SequenceBehind, sequences_behind};
-pub use series::{Bucket, Latency, latency, series};
+pub use series::{Bucket, Latency, Window, around, latency, series, whole};
 pub use switches::{Serving, Switch, serving};
 
 /// How many examples of each finding are kept.

@@ -13,6 +13,7 @@ pub mod pg;
 pub mod process;
 pub mod rag;
 pub mod render;
+pub mod report;
 pub mod route;
 pub mod servers;
 #[cfg(test)]

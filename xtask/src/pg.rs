@@ -1,10 +1,13 @@
 //! Everything that speaks to PostgreSQL.
 
+pub mod conninfo;
 pub mod copy;
 pub mod digest;
 pub mod endpoint;
 pub mod facts;
 pub mod replication;
 pub mod sequences;
+pub mod slots;
 pub mod state;
 pub mod survey;
+pub mod tls;

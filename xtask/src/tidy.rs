@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 mod documents;
 mod layers;
+mod runbook;
 mod text;
 mod tree;
 
@@ -93,7 +94,7 @@ fn read_tree() -> Vec<File> {
     for folder in ["xtask/src", "xtask/tests", "migrations"] {
         read_folder(&root().join(folder), folder, &mut files);
     }
-    for document in ["README.md", "ARCHITECTURE.md"] {
+    for document in ["README.md", "ARCHITECTURE.md", "RUNBOOK.md", "docs/events.md"] {
         let text = std::fs::read_to_string(root().join(document)).unwrap_or_default();
         files.push(File { path: document.into(), text, is_test: false });
     }
@@ -126,6 +127,7 @@ fn the_tree_is_tidy() {
         layers::offences(&files),
         tree::offences(&files),
         documents::offences(&files),
+        runbook::offences(&files),
     ]
     .into_iter()
     .flatten()

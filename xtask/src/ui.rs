@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cutover::event::{Event, Record, Story, WayBack};
+use crate::cutover::step::Step;
 use crate::failure::{self, Failure, tolerate};
 
 /// How output is written.
@@ -23,6 +24,8 @@ pub enum Format {
 
 /// How often a piped story repeats the progress of long work.
 const PLAIN_PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// How often the line moves that shows that the tool is alive.
+const SPIN_EVERY: Duration = Duration::from_millis(120);
 
 /// Where the tool writes. Cheap to clone.
 #[derive(Clone)]
@@ -36,13 +39,28 @@ struct Screen {
     bar: Option<(String, ProgressBar)>,
     interactive: bool,
     last_plain: Option<Instant>,
+    last_lag: Option<Instant>,
+    /// The step at work, and what is known beside it: lag and way back.
+    step: Option<Step>,
+    undoing: bool,
+    lag: Option<String>,
+    way_back: Option<String>,
 }
 
 impl Ui {
     /// A user interface on this process's standard output and standard error.
     pub fn new(format: Format) -> Ui {
         let interactive = format == Format::Text && std::io::stderr().is_terminal();
-        let screen = Screen { bar: None, interactive, last_plain: None };
+        let screen = Screen {
+            bar: None,
+            interactive,
+            last_plain: None,
+            last_lag: None,
+            step: None,
+            undoing: false,
+            lag: None,
+            way_back: None,
+        };
         Ui { format, screen: Arc::new(Mutex::new(screen)) }
     }
 
@@ -112,8 +130,11 @@ impl Ui {
             }
             return;
         }
+        self.follow(&record.event);
         if let Event::Progress { what, done, total, unit } = &record.event {
             self.progress(what, *done, *total, unit);
+        } else if let Event::Lag { .. } = &record.event {
+            self.tell_lag(&record.event);
         } else if let Some(line) = line_of(&record.event) {
             let finishes_step = matches!(
                 record.event,
@@ -126,6 +147,56 @@ impl Ui {
         }
     }
 
+    /// Keeps the foot of the screen at what is going on: the step, the lag, the way back, and what
+    /// comes next. Only on a terminal; it moves, so that a person sees that the tool is alive.
+    fn follow(&self, event: &Event) {
+        let mut screen = lock(&self.screen);
+        match event {
+            Event::StepStarted { step } => (screen.step, screen.undoing) = (Some(*step), false),
+            Event::UndoStarted { step } => (screen.step, screen.undoing) = (Some(*step), true),
+            Event::Lag { bytes: behind } => {
+                screen.lag = Some(format!("lag {}", bytes(u64::try_from(*behind).unwrap_or(0))));
+            }
+            Event::WayBack { way_back: state } => {
+                screen.way_back = Some(format!("rollback {}", way_back(state)));
+            }
+            Event::Ended { .. } => screen.step = None,
+            _ => return,
+        }
+        if !screen.interactive {
+            return;
+        }
+        let Some(foot) = screen.foot() else {
+            if let Some((_, bar)) = screen.bar.take() {
+                bar.finish_and_clear();
+            }
+            return;
+        };
+        match &screen.bar {
+            Some((_, bar)) => bar.set_message(foot),
+            None => {
+                let spinner = new_spinner();
+                spinner.set_message(foot);
+                screen.bar = Some((String::new(), spinner));
+            }
+        }
+    }
+
+    /// The lag as a line of its own: on a terminal it stands at the foot, elsewhere a line now and
+    /// then is enough.
+    fn tell_lag(&self, event: &Event) {
+        let mut screen = lock(&self.screen);
+        let due = screen.last_lag.is_none_or(|last| last.elapsed() >= PLAIN_PROGRESS_EVERY);
+        if (screen.interactive && screen.step.is_some()) || !due {
+            return;
+        }
+        screen.last_lag = Some(Instant::now());
+        drop(screen);
+        if let Some(line) = line_of(event) {
+            self.error_line(&line);
+        }
+    }
+
     fn progress(&self, what: &str, done: u64, total: u64, unit: &str) {
         let mut screen = lock(&self.screen);
         if screen.interactive {
@@ -133,7 +204,9 @@ impl Ui {
                 if let Some((_, old)) = screen.bar.take() {
                     old.finish_and_clear();
                 }
-                screen.bar = Some((what.to_string(), new_bar(what, unit)));
+                let bar = new_bar(what, unit);
+                bar.set_message(screen.foot().unwrap_or_default());
+                screen.bar = Some((what.to_string(), bar));
             }
             if let Some((_, bar)) = &screen.bar {
                 bar.set_length(total);
@@ -178,6 +251,20 @@ impl Ui {
     }
 }
 
+impl Screen {
+    /// What goes on and what comes next; none between verbs.
+    fn foot(&self) -> Option<String> {
+        let step = self.step?;
+        let beside = [self.lag.as_deref(), self.way_back.as_deref()];
+        let next = Step::ALL.into_iter().find(|next| *next > step && !self.undoing);
+        let what = if self.undoing { format!("undoing {step}") } else { step.to_string() };
+        let mut all: Vec<String> = vec![what];
+        all.extend(beside.into_iter().flatten().map(str::to_string));
+        all.extend(next.map(|next| format!("next {next}")));
+        Some(all.join(" · "))
+    }
+}
+
 fn lock(screen: &Mutex<Screen>) -> std::sync::MutexGuard<'_, Screen> {
     // A panic while drawing leaves nothing that later drawing could not use.
     screen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -189,13 +276,23 @@ fn new_bar(what: &str, unit: &str) -> ProgressBar {
     } else {
         "{human_pos}/{human_len} {per_sec}"
     };
-    let template = format!("  {{prefix}} [{{bar:32}}] {counts} {{eta}} left");
+    let template = format!("  {{prefix}} [{{bar:32}}] {counts} {{eta}} left  {{wide_msg:.dim}}");
     let style = ProgressStyle::with_template(&template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ");
     ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
         .with_style(style)
         .with_prefix(what.to_string())
+}
+
+/// A line that moves while a step has nothing to count.
+fn new_spinner() -> ProgressBar {
+    let style = ProgressStyle::with_template("  {spinner} {wide_msg:.dim} {elapsed}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let spinner =
+        ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+    spinner.enable_steady_tick(SPIN_EVERY);
+    spinner
 }
 
 /// Milliseconds, in the unit that a person reads best.
@@ -277,6 +374,9 @@ fn line_of(event: &Event) -> Option<String> {
         | Event::Certified { .. }
         | Event::Changed { .. }
         | Event::Restored { .. }
+        | Event::Samples { .. }
+        | Event::Clients { .. }
+        | Event::Oracle { .. }
         | Event::Ended { .. }
         | Event::Progress { .. } => return None,
     })

@@ -6,6 +6,9 @@ use crate::ui::Ui;
 
 /// Arguments of `completions`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n\
+    \x20 cargo xtask completions bash > ~/.local/share/bash-completion/completions/xtask\n\
+    \x20 cargo xtask completions zsh > ~/.zfunc/_xtask")]
 pub struct Arguments {
     /// The shell to write for
     shell: clap_complete::Shell,

@@ -8,6 +8,9 @@ use clap::Subcommand;
 
 use crate::config;
 use crate::cutover::engine::{Interrupt, Options};
+use crate::cutover::holder::OnDdl;
+use crate::cutover::metrics;
+use crate::cutover::status::{Status, status};
 use crate::cutover::verbs::Operation;
 use crate::pg::endpoint::Endpoint;
 use crate::route::Route;
@@ -16,6 +19,7 @@ use crate::ui::Ui;
 mod adopt;
 mod finish;
 mod plan;
+pub mod report;
 mod signals;
 mod start;
 mod status;
@@ -44,6 +48,8 @@ enum Verb {
     Switch(switch::Arguments),
     /// Say who serves, whether the way back is open, and what to do next
     Status(status::Arguments),
+    /// Write what a run did as Markdown, JSON and one page of HTML, from its journal
+    Report(report::Arguments),
     /// Close the run for good: the way back is given up
     Finish(finish::Arguments),
     /// Rebuild the journal on this machine from the servers
@@ -63,6 +69,7 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
         Verb::Watch(arguments) => watch::run(&arguments, ui).await,
         Verb::Switch(arguments) => switch::run(&arguments, ui).await,
         Verb::Status(arguments) => status::run(&arguments, ui).await,
+        Verb::Report(arguments) => report::run(&arguments, ui),
         Verb::Finish(arguments) => finish::run(&arguments, ui).await,
         Verb::Adopt(arguments) => adopt::run(&arguments, ui).await,
         Verb::Unfence(arguments) => unfence::run(&arguments, ui).await,
@@ -110,6 +117,9 @@ pub struct RunArguments {
     /// How long the follower may take to catch up, in seconds
     #[arg(long, default_value_t = 6 * 3600, value_name = "SECONDS", help_heading = "Limits")]
     catch_up_limit: u64,
+    /// What a change of schema meets with that waits for the copy: an error, or the way free
+    #[arg(long, value_enum, default_value_t = OnDdl::Cancel)]
+    on_ddl: OnDdl,
     /// Let slots keep WAL without limit, where a server sets none: the disk may fill
     #[arg(long, help_heading = "Limits")]
     accept_unlimited_wal: bool,
@@ -119,6 +129,57 @@ pub struct RunArguments {
     /// End another operator's command and take the run from it
     #[arg(long)]
     take_over: bool,
+}
+
+/// Where verbs leave the state of the run for Prometheus.
+#[derive(Debug, Clone, clap::Args)]
+pub struct MetricsArguments {
+    /// Write lag, WAL kept, way back and certificate here, as a text file for Prometheus; replaced
+    /// as a whole
+    #[arg(long, value_name = "PATH")]
+    metrics_file: Option<PathBuf>,
+}
+
+/// How often a verb that works for hours writes its metrics.
+const METRICS_EVERY: Duration = Duration::from_secs(15);
+
+impl MetricsArguments {
+    /// Writes what was seen, where a person asked for it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, status: &Status) -> Result<()> {
+        self.metrics_file.as_deref().map_or(Ok(()), |path| metrics::write(path, status))
+    }
+
+    /// Looks at the servers and writes. That it cannot is a warning: no run depends on it.
+    pub async fn observe(&self, operation: &Operation) {
+        if self.metrics_file.is_none() {
+            return;
+        }
+        let written = status(operation).await.and_then(|status| self.write(&status));
+        if let Err(error) = written {
+            operation.story.warning(format!("{error:#}"));
+        }
+    }
+
+    /// Does long work, and writes over and over meanwhile.
+    pub async fn observe_during<T>(
+        &self,
+        operation: &Operation,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let observing = async {
+            loop {
+                tokio::time::sleep(METRICS_EVERY).await;
+                self.observe(operation).await;
+            }
+        };
+        tokio::select! {
+            ended = work => ended,
+            () = observing => unreachable!("it never ends"),
+        }
+    }
 }
 
 /// As many workers as there are cores, within reason.
@@ -149,6 +210,7 @@ impl RunArguments {
                 pause_limit: Duration::from_secs_f64(self.pause_limit.clamp(0.1, 3600.0)),
                 pin_limit: Duration::from_secs(self.pin_limit),
                 snapshot_limit: Duration::from_secs(self.snapshot_limit),
+                on_ddl: self.on_ddl,
                 catch_up_limit: Duration::from_secs(self.catch_up_limit),
                 route: self.endpoint_file.clone().map(Route::File),
                 accepts_unlimited_wal: self.accept_unlimited_wal,

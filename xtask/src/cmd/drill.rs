@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::config;
 use crate::cutover::engine::{Interrupt, Options};
+use crate::cutover::holder::OnDdl;
 use crate::cutover::verbs::Operation;
 use crate::drill::{DATABASE, Rehearsal, Report, rehearse};
 use crate::pg::endpoint::Endpoint;
@@ -15,11 +16,15 @@ use crate::route::Route;
 use crate::servers::pair::{self, PairOptions};
 use crate::ui::{self, Format, Ui};
 
+/// Where a report goes that nobody gave a place; Git leaves it alone, as it does journals.
+const REPORT_FOLDER: &str = "journal";
+
 /// Arguments of `drill`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Two servers are installed and started, filled with a sample of a trading \
+#[command(after_help = "\
+    Two servers are installed and started, filled with a sample of a trading \
     platform, and written to.\nThen: start, switch, rollback, switch, finish, and an oracle that \
-    knows every acknowledged write.\nNothing is left behind.\n\n\
+    knows every acknowledged write.\nNothing is left behind but a report.\n\n\
     Examples:\n  cargo xtask drill\n  cargo xtask drill --scale 0.1 --cycles 5 --rate 500\n\n\
     Exit codes: 0 nothing lost, 3 a verb failed, 4 the oracle found a fault.")]
 pub struct Arguments {
@@ -53,6 +58,9 @@ pub struct Arguments {
     /// Keep the journals here; without it they go with the servers
     #[arg(long, value_name = "DIR")]
     journal_dir: Option<PathBuf>,
+    /// Write the report here; without it to --journal-dir, or to `journal` in this folder
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// The file that writers read where to go; without it one that goes with the servers
     #[arg(long, value_name = "PATH")]
     endpoint_file: Option<PathBuf>,
@@ -118,14 +126,22 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         endpoint_file,
     };
     let report = rehearse(&operation, &rehearsal).await;
+    // A rehearsal that failed has its report as well, as far as it came.
+    let out = arguments.report.as_ref().or(arguments.journal_dir.as_ref());
+    let out = out.cloned().unwrap_or_else(|| PathBuf::from(REPORT_FOLDER));
+    let written = crate::report::write(&operation.options.folder, None, &out);
     if let Some(pair) = pair {
         pair.down().await?;
+    }
+    if let (Err(_), Ok(written)) = (&report, &written) {
+        ui.line(&format!("report    {}", written.html.display()));
     }
     let report = report?;
     match ui.format() {
         Format::Json => ui.json(&report)?,
         Format::Text => ui.data(&text(&report)),
     }
+    super::cutover::report::tell(&written?, ui)?;
     ui.line(engine_line(engine));
     Ok(())
 }
@@ -136,6 +152,7 @@ fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
         pause_limit: Duration::from_secs(5),
         pin_limit: Duration::from_secs(3600),
         snapshot_limit: Duration::from_secs(3600),
+        on_ddl: OnDdl::Cancel,
         catch_up_limit: Duration::from_secs(600),
         route: Some(route),
         accepts_unlimited_wal: false,

@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal};
 
 use anyhow::Result;
 
-use crate::cmd::cutover::{RunArguments, listen};
+use crate::cmd::cutover::{MetricsArguments, RunArguments, listen};
 use crate::cutover::beginning;
 use crate::cutover::verbs::{self, Rollback};
 use crate::failure::{Failure, Kind};
@@ -12,13 +12,17 @@ use crate::ui::Ui;
 
 /// Arguments of `rollback`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Before a switch it removes everything that the run made. After one, every \
-    write since comes along,\nin a pause of well under a second, and a `cutover switch` after it \
-    needs no copy.\n\n\
-    Exit codes: 0 the source serves, 1 refused, 2 wrong usage, 3 unwound: the target goes on \
-    serving, 4 a human decides."
-)]
+#[command(after_help = "\
+    Before a switch it removes everything that the run made. After one, every write since comes\n\
+    along, in a pause of well under a second, and a `cutover switch` after it needs no copy.\n\
+    \n\
+    Examples:\n\
+    \x20 cargo xtask rollback --endpoint-file /etc/service/database\n\
+    \x20 cargo xtask rollback --yes                 # in a script, where nobody can be asked\n\
+    \x20 cargo xtask rollback --yes --keep-copy     # before a switch: leaves the tables there\n\
+    \n\
+    Exit codes: 0 the source serves, 1 refused, 2 wrong usage, 3 unwound: the target goes on\n\
+    serving, 4 a human decides.")]
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,
@@ -28,6 +32,8 @@ pub struct Arguments {
     /// Before a switch: leave the copied tables on the target
     #[arg(long)]
     keep_copy: bool,
+    #[command(flatten)]
+    metrics: MetricsArguments,
 }
 
 /// Says what will happen, asks, and does it.
@@ -54,8 +60,9 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         ask(ui)?;
     }
     listen(&operation.interrupt, ui)?;
-    verbs::rollback(&operation).await?;
-    Ok(())
+    let ended = verbs::rollback(&operation).await;
+    arguments.metrics.observe(&operation).await;
+    ended.map(drop)
 }
 
 fn ask(ui: &Ui) -> Result<()> {

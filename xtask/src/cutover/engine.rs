@@ -13,7 +13,7 @@ use crate::cutover::drive::{Hands, Log, Seen};
 use crate::cutover::event::{Event, Evidence, Side, Story};
 use crate::cutover::fence::{Drained, Fence};
 use crate::cutover::header::{Direction, Header, Identity};
-use crate::cutover::holder::Holder;
+use crate::cutover::holder::{Holder, OnDdl};
 use crate::cutover::plan::Plan;
 use crate::cutover::step::Step;
 use crate::cutover::steps;
@@ -67,6 +67,8 @@ pub struct Options {
     pub pin_limit: Duration,
     /// How long the copy's snapshot may be held.
     pub snapshot_limit: Duration,
+    /// What a statement meets with that waits for the copy.
+    pub on_ddl: OnDdl,
     /// How long a barrier outside the pause may take.
     pub catch_up_limit: Duration,
     /// Where clients go.

@@ -232,6 +232,28 @@ pub enum Event {
         /// A sentence.
         text: String,
     },
+    /// How far long work had come, moment by moment; written when its step ends. Steps of the
+    /// pause write none.
+    Samples {
+        /// What was counted, as in `progress`; or `lag`.
+        what: String,
+        /// `bytes`, `rows`, `indexes`.
+        unit: String,
+        /// Of how much; 0 where it is not known.
+        total: u64,
+        /// When, in milliseconds since 1970 UTC, and how much by then.
+        points: Vec<(i64, u64)>,
+    },
+    /// What the clients of a rehearsal saw; the value is a `ledger::Window`. A real night has none.
+    Clients {
+        /// Acknowledged, refused and unknown writes, and how long they took, by stretch of time.
+        clients: Value,
+    },
+    /// What the oracle of a rehearsal found; the value is a `ledger::Verdict`.
+    Oracle {
+        /// Every acknowledged write, held against the database.
+        verdict: Value,
+    },
     /// A verb ended.
     Ended {
         /// How.

@@ -82,10 +82,15 @@ impl Header {
         format!("{}_{batch}", self.role(direction))
     }
 
+    /// What the names of all slots, publications, subscriptions and roles of the run begin with.
+    pub fn prefix(&self) -> String {
+        let root = self.root.rsplit('-').next().unwrap_or(&self.root);
+        format!("xtask_{root}_")
+    }
+
     /// The role that the subscriptions of a direction log in as.
     pub fn role(&self, direction: Direction) -> String {
-        let root = self.root.rsplit('-').next().unwrap_or(&self.root);
-        format!("xtask_{root}_{}", direction.name())
+        format!("{}{}", self.prefix(), direction.name())
     }
 }
 

@@ -3,7 +3,8 @@
 //! It reads its request, passwords included, from standard input, so that nothing secret stands in
 //! its arguments. It ends by itself: at its time limit, when its sessions are ended, or when what
 //! it holds for was never asked of it. While it keeps tables from being rewritten it never becomes
-//! an outage: a statement that waits for it makes every reader behind it wait, so it is cancelled.
+//! an outage: a statement that waits for it makes every reader behind it wait, so either that one
+//! is cancelled or the holder gives way.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -26,6 +27,16 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// How long it waits for a lock on all tables; DDL that runs now comes first.
 const LOCK_MILLISECONDS: u32 = 10_000;
 
+/// What happens to a statement that has waited too long behind the holder of the copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDdl {
+    /// It is cancelled, and whoever sent it gets an error.
+    Cancel,
+    /// It goes first: the copy lets its snapshot go, and what is unfinished joins a new batch.
+    Yield,
+}
+
 /// What a holder is asked to hold.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -40,6 +51,8 @@ pub enum Request {
         snapshot: String,
         /// The tables, as schema and name.
         tables: Vec<(String, String)>,
+        /// What a statement that waits meets with.
+        on_ddl: OnDdl,
         /// When to give up, in seconds.
         limit_seconds: u64,
     },
@@ -76,6 +89,15 @@ pub struct Answer {
 /// The name of a holder's sessions, by which they are found and ended.
 pub fn session_name(run: &str) -> String {
     format!("{APPLICATION_NAME} {}", purpose(run))
+}
+
+/// What the workers of a copy call their sessions, after the tool's own name.
+pub fn worker_purpose(run: &str) -> String {
+    format!("copy {run}")
+}
+
+fn worker_name(run: &str) -> String {
+    format!("{APPLICATION_NAME} {}", worker_purpose(run))
 }
 
 fn purpose(run: &str) -> String {
@@ -137,11 +159,16 @@ impl Holder {
 /// # Errors
 /// The connection is lost.
 pub async fn end(session: &Session, run: &str) -> Result<()> {
+    end_sessions(session, &session_name(run)).await
+}
+
+/// Ends the sessions of this name in the database.
+async fn end_sessions(session: &Session, name: &str) -> Result<()> {
     session
         .query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE application_name = $1 AND datname = current_database()",
-            &[&session_name(run)],
+            &[&name],
         )
         .await?;
     Ok(())
@@ -189,8 +216,9 @@ pub async fn serve(
     lines.read_line(&mut line).await.context("read the request")?;
     let request: Request = serde_json::from_str(&line).context("understand the request")?;
     let held = match request {
-        Request::Snapshot { run, source, snapshot, tables, limit_seconds } => {
-            hold_snapshot(&run, &source, &snapshot, &tables, limit_seconds, &mut say).await
+        Request::Snapshot { run, source, snapshot, tables, on_ddl, limit_seconds } => {
+            let tables = (tables.as_slice(), on_ddl);
+            hold_snapshot(&run, &source, &snapshot, tables, limit_seconds, &mut say).await
         }
         Request::Pins { run, source, target, limit_seconds } => {
             hold_pins(&run, &source, &target, limit_seconds, &mut lines, &mut say).await
@@ -206,7 +234,7 @@ async fn hold_snapshot(
     run: &str,
     source: &str,
     snapshot: &str,
-    tables: &[(String, String)],
+    (tables, on_ddl): (&[(String, String)], OnDdl),
     limit_seconds: u64,
     say: &mut impl FnMut(&Answer),
 ) -> Result<()> {
@@ -229,18 +257,31 @@ async fn hold_snapshot(
     say(&Answer { backends, source: Some(held), ..Answer::default() });
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(limit_seconds) && !session.is_lost() {
-        cancel_waiters(&watcher, backend).await?;
+        let waiters = waiters(&watcher, backend).await?;
+        match on_ddl {
+            OnDdl::Cancel => {
+                for waiter in waiters {
+                    watcher.query("SELECT pg_cancel_backend($1)", &[&waiter]).await?;
+                }
+            }
+            OnDdl::Yield if waiters.is_empty() => {}
+            OnDdl::Yield => {
+                // The workers hold locks as well, under the same snapshot.
+                end_sessions(&watcher, &worker_name(run)).await?;
+                return Ok(());
+            }
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(())
 }
 
-/// Cancels what has waited too long behind the holder, before the readers behind it feel it.
-async fn cancel_waiters(watcher: &Session, holder: i32) -> Result<()> {
+/// The backends that have waited too long behind the holder: the readers behind them feel it.
+async fn waiters(watcher: &Session, holder: i32) -> Result<Vec<i32>> {
     let patience = PATIENCE_WITH_WAITERS.as_secs_f64();
-    watcher
+    let rows = watcher
         .query(
-            "SELECT pg_cancel_backend(activity.pid) FROM pg_stat_activity AS activity
+            "SELECT activity.pid FROM pg_stat_activity AS activity
              WHERE activity.wait_event_type = 'Lock'
                AND $1::int = ANY (pg_blocking_pids(activity.pid))
                AND clock_timestamp() - activity.query_start > make_interval(secs => $2)",
@@ -248,7 +289,7 @@ async fn cancel_waiters(watcher: &Session, holder: i32) -> Result<()> {
         )
         .await
         .context("look for statements that wait for the holder")?;
-    Ok(())
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 async fn hold_pins(

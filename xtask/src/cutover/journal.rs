@@ -14,6 +14,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::cutover::drive::Log;
 use crate::cutover::event::{Event, Record, Story};
 use crate::cutover::header::{FORMAT, Header, Line};
+use crate::cutover::samples::Samples;
+use crate::cutover::step::Step;
 use crate::failure::{Failure, tolerate};
 use crate::pg::endpoint::private_folder;
 
@@ -24,6 +26,7 @@ pub struct Journal {
     header: Header,
     records: Vec<Record>,
     story: Story,
+    samples: Samples,
     mirrors: Vec<UnboundedSender<Line>>,
 }
 
@@ -49,7 +52,8 @@ impl Journal {
         File::open(folder)?.sync_all().context("sync the journal folder")?;
         let file = std::fs::OpenOptions::new().append(true).open(&path).with_context(describe)?;
         story.tell(&planned);
-        Ok(Journal { path, file, header, records: vec![planned], story, mirrors: Vec::new() })
+        let (records, samples, mirrors) = (vec![planned], Samples::default(), Vec::new());
+        Ok(Journal { path, file, header, records, story, samples, mirrors })
     }
 
     /// Opens the journal of a run for reading and writing. A last line that was torn by a crash is
@@ -69,7 +73,8 @@ impl Journal {
             file.sync_data()?;
             story.warning("the last line of the journal was torn by a crash and was cut off");
         }
-        Ok(Journal { path, file, header, records, story, mirrors: Vec::new() })
+        let (samples, mirrors) = (Samples::default(), Vec::new());
+        Ok(Journal { path, file, header, records, story, samples, mirrors })
     }
 
     /// Reads a journal without touching it.
@@ -91,6 +96,11 @@ impl Journal {
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The story of the run, from which the journal takes its curves.
+    pub fn story(&self) -> Story {
+        self.samples.listen(self.story.clone())
     }
 
     /// Sends what there is, and each further record, to one more mirror on a server.
@@ -118,8 +128,8 @@ impl Journal {
     }
 }
 
-impl Log for Journal {
-    fn append(&mut self, event: Event) -> Result<()> {
+impl Journal {
+    fn store(&mut self, event: Event) -> Result<()> {
         let record = Record::now(event);
         self.story.tell(&record);
         let line = serde_json::to_string(&record)?;
@@ -129,6 +139,30 @@ impl Log for Journal {
         }
         write_line(&mut self.file, &line)
             .with_context(|| format!("write journal {}", self.path.display()))
+    }
+
+    /// Writes the curves that a step has left. Not in the pause: each record costs a sync.
+    fn store_samples(&mut self, event: &Event) {
+        let is_due = match event {
+            Event::StepDone { step, .. } | Event::StepFailed { step, .. } => {
+                !(Step::Gate..=Step::Release).contains(step)
+            }
+            Event::Ended { .. } => true,
+            _ => false,
+        };
+        if !is_due {
+            return;
+        }
+        for samples in self.samples.take() {
+            tolerate(self.store(samples), "curves are for the report; no step depends on one");
+        }
+    }
+}
+
+impl Log for Journal {
+    fn append(&mut self, event: Event) -> Result<()> {
+        self.store_samples(&event);
+        self.store(event)
     }
 
     fn records(&self) -> &[Record] {
@@ -148,7 +182,11 @@ pub fn file_of(folder: &Path, run: &str) -> PathBuf {
     folder.join(format!("{run}.jsonl"))
 }
 
-fn parse(text: &str, path: &Path) -> Result<(Header, Vec<Record>)> {
+/// Reads a journal from its lines, as the servers keep them. `path` is what an error names.
+///
+/// # Errors
+/// As [`Journal::open`].
+pub fn parse(text: &str, path: &Path) -> Result<(Header, Vec<Record>)> {
     let mut lines = text.lines();
     let damaged = |number: usize| {
         Failure::usage(format!("journal {} is damaged at line {number}", path.display()))
@@ -195,7 +233,6 @@ pub fn runs(folder: &Path) -> Result<Vec<String>> {
 pub mod tests {
     use super::*;
     use crate::cutover::header::{Direction, Identity};
-    use crate::cutover::step::Step;
 
     /// A header for tests of what reads one.
     pub fn example_header() -> Header {
@@ -230,6 +267,21 @@ pub mod tests {
         assert_eq!(again.records(), journal.records());
         assert_eq!(again.header(), journal.header());
         assert_eq!(runs(folder.path()).unwrap(), ["20261122T201500-ab12cd"]);
+    }
+
+    #[test]
+    fn curves_are_written_when_their_step_ends_and_not_in_the_pause() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = example(folder.path());
+        let done = |step| Event::StepDone { step, evidence: Default::default(), milliseconds: 1.0 };
+        let story = journal.story();
+        story.progress("copy", 1, 2, "bytes");
+        journal.append(done(Step::Fence)).unwrap();
+        assert_eq!(journal.records().len(), 2, "nothing but the step");
+        journal.append(done(Step::Copy)).unwrap();
+        assert!(matches!(journal.records()[2].event, Event::Samples { .. }));
+        assert_eq!(journal.records().len(), 4);
+        assert_eq!(Journal::read(journal.path()).unwrap().1, journal.records());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A run and its children: which of them is the present one, where it stands, and who serves.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
@@ -61,6 +62,21 @@ impl Run {
         }
     }
 
+    /// From the last `fence` to the last `release`, in milliseconds: the database's part of the
+    /// pause. None where it did not come so far.
+    pub fn pause_ms(&self) -> Option<f64> {
+        let begun = self.records.iter().rev().find_map(|record| match record.event {
+            Event::StepStarted { step: Step::Fence } => Some(record.at),
+            _ => None,
+        })?;
+        let ended = self.records.iter().rev().find_map(|record| match record.event {
+            Event::StepDone { step: Step::Release, .. } => Some(record.at),
+            _ => None,
+        })?;
+        let took = ended.duration_since(begun).as_secs_f64() * 1000.0;
+        (took >= 0.0).then_some(took)
+    }
+
     /// Whether the run's target serves.
     pub fn is_decided(&self) -> bool {
         State::of(&self.records).is_decided()
@@ -114,13 +130,39 @@ impl Lineage {
             let (header, records) = Journal::read(&folder.join(format!("{name}.jsonl")))?;
             runs.push(Run { header, records });
         }
+        Ok(Some(Lineage::around(runs, &name)))
+    }
+
+    /// The same from the lines that the servers keep, for a machine that has no journal. It writes
+    /// none: who only looks leaves nothing behind.
+    ///
+    /// # Errors
+    /// What a server keeps cannot be read.
+    pub fn of_lines(
+        kept: &BTreeMap<String, Vec<String>>,
+        wanted: Option<&str>,
+    ) -> Result<Option<Lineage>> {
+        let mut runs = Vec::new();
+        for (name, lines) in kept {
+            let (header, records) = journal::parse(&lines.join("\n"), Path::new(name))?;
+            runs.push(Run { header, records });
+        }
+        let name = match wanted {
+            Some(wanted) => kept.keys().find(|name| *name == wanted),
+            None => kept.keys().last(),
+        };
+        Ok(name.map(|name| Lineage::around(runs, name)))
+    }
+
+    /// A run with those before and after it.
+    fn around(mut runs: Vec<Run>, name: &str) -> Lineage {
         let root =
             runs.iter().find(|run| run.header.run == name).map(|run| run.header.root.clone());
         runs.retain(|run| Some(&run.header.root) == root.as_ref());
         while runs.len() > 1 && runs.last().is_some_and(Run::is_void) {
             runs.pop();
         }
-        Ok(Some(Lineage { runs }))
+        Lineage { runs }
     }
 
     /// The newest run.

@@ -1,6 +1,7 @@
 //! What a second person needs to know: who serves, whether the way back is open, what is changed.
 
 use anyhow::Result;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cutover::decision::{self, Decision};
@@ -9,9 +10,10 @@ use crate::cutover::header::{Direction, Header};
 use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::verbs::Operation;
 use crate::cutover::verify::Certificate;
-use crate::cutover::{fence, plan, way_back};
+use crate::cutover::{catch_up, fence, journal, plan, way_back};
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::replication;
+use crate::pg::slots::{self, Slot};
 use crate::pg::state;
 
 /// The state of a run, as its journal and both servers tell it.
@@ -35,6 +37,14 @@ pub struct Status {
     pub lag_bytes: Option<i64>,
     /// The last certificate in a sentence.
     pub certificate: Option<String>,
+    /// When that certificate was complete.
+    pub certified_at: Option<Timestamp>,
+    /// Whether it passes.
+    pub certificate_passes: Option<bool>,
+    /// The database's part of the last pause, from `fence` to `release`, in milliseconds.
+    pub last_pause_ms: Option<f64>,
+    /// The slots of the run, on both servers.
+    pub slots: Vec<SideSlot>,
     /// What accepts its differences, where it has some.
     pub differences_digest: Option<String>,
     /// Settings that the run has changed and not restored.
@@ -47,12 +57,23 @@ pub struct Status {
     pub next: String,
 }
 
-/// Looks at everything; changes nothing and takes no lock.
+/// A slot, and on which server it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SideSlot {
+    /// `source` or `target`, as the operator names them.
+    pub side: &'static str,
+    /// The slot.
+    #[serde(flatten)]
+    pub slot: Slot,
+}
+
+/// Looks at everything; changes nothing and takes no lock. On a machine without a journal it reads
+/// the one that the servers keep.
 ///
 /// # Errors
 /// A journal is damaged. A server that does not answer is part of the answer.
 pub async fn status(operation: &Operation) -> Result<Status> {
-    let lineage = Lineage::read(&operation.options.folder, operation.run.as_deref())?;
+    let lineage = find_lineage(operation).await?;
     let (plain, paradedb) = tokio::join!(reach(&operation.source), reach(&operation.target));
     let fenced = (is_fenced(plain.as_ref()).await, is_fenced(paradedb.as_ref()).await);
     let Some(lineage) = lineage else { return Ok(without_run(fenced)) };
@@ -75,6 +96,11 @@ pub async fn status(operation: &Operation) -> Result<Status> {
     };
     let observed = observe(phase, &lineage, plain.as_ref(), paradedb.as_ref()).await;
     let certificate = last_certificate(latest);
+    let prefix = latest.header.prefix();
+    let slots = [
+        slots_of("source", plain.as_ref(), &prefix).await,
+        slots_of("target", paradedb.as_ref(), &prefix).await,
+    ];
     Ok(Status {
         run: Some(latest.header.run.clone()),
         phase,
@@ -88,6 +114,10 @@ pub async fn status(operation: &Operation) -> Result<Status> {
             .as_ref()
             .filter(|one| !one.passes())
             .map(Certificate::digest_of_differences),
+        certified_at: certificate.as_ref().map(|one| one.finished),
+        certificate_passes: certificate.as_ref().map(Certificate::passes),
+        last_pause_ms: lineage.runs.iter().rev().find_map(Run::pause_ms),
+        slots: slots.concat(),
         certificate: certificate.map(|one| sentence(&one)),
         changed: changed(&lineage),
         warnings: warnings(phase, latest, source.as_ref()).await,
@@ -96,17 +126,46 @@ pub async fn status(operation: &Operation) -> Result<Status> {
     })
 }
 
+/// The journals of this folder, or those that the servers keep where it has none of the run.
+async fn find_lineage(operation: &Operation) -> Result<Option<Lineage>> {
+    let (folder, wanted) = (&operation.options.folder, operation.run.as_deref());
+    let names = journal::runs(folder)?;
+    let is_here = match wanted {
+        Some(wanted) => names.iter().any(|name| name == wanted),
+        None => !names.is_empty(),
+    };
+    if !is_here {
+        let (kept, _) = catch_up::read([&operation.source, &operation.target], None).await;
+        if let Some(lineage) = Lineage::of_lines(&kept, wanted)? {
+            return Ok(Some(lineage));
+        }
+    }
+    Lineage::read(folder, wanted)
+}
+
+async fn slots_of(side: &'static str, session: Option<&Session>, prefix: &str) -> Vec<SideSlot> {
+    let Some(session) = session else { return Vec::new() };
+    let found = slots::beginning_with(session, prefix).await.unwrap_or_default();
+    found.into_iter().map(|slot| SideSlot { side, slot }).collect()
+}
+
 fn without_run(fenced: (Option<bool>, Option<bool>)) -> Status {
+    // Where neither server answers nobody knows whether there is a run.
+    let serves = if fenced == (None, None) { "unknown" } else { "source" };
     Status {
         run: None,
         phase: Phase::Absent,
-        serves: "source".into(),
+        serves: serves.into(),
         disagreement: None,
         source_fenced: fenced.0,
         target_fenced: fenced.1,
         way_back: WayBack::NotNeeded,
         lag_bytes: None,
         certificate: None,
+        certified_at: None,
+        certificate_passes: None,
+        last_pause_ms: None,
+        slots: Vec::new(),
         differences_digest: None,
         changed: Vec::new(),
         warnings: Vec::new(),

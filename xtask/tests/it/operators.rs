@@ -1,7 +1,9 @@
 //! Two people, one run: the second is told who the first is, and may take the run over.
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::eventually;
-use crate::tool::{Tool, ask, long_transaction, sql};
+use crate::tool::{Tool, ask, long_transaction, sql, until};
 
 #[tokio::test]
 async fn the_second_is_refused_and_told_who_the_first_is() {
@@ -55,4 +57,23 @@ async fn the_second_takes_the_run_over_and_the_first_stops() {
     let rows = ask(&tool.target, "SELECT count(*) FROM public.item").await;
     assert_eq!(rows.as_deref(), Some("100"));
     sql(&tool.target, "INSERT INTO item (name) VALUES ('served')").await;
+}
+
+#[tokio::test]
+async fn who_stops_before_anything_began_is_told_so() {
+    let tool = Tool::with_example("stopped_early").await;
+    let holder = tool.source.connect("test").await.unwrap();
+    // The survey reads this catalog, and waits.
+    holder.batch_execute("BEGIN; LOCK TABLE pg_catalog.pg_publication").await.unwrap();
+    let start = tool.begin_as_text(&["cutover", "start"]);
+    let waits = "SELECT true FROM pg_stat_activity WHERE datname = current_database()
+                 AND application_name LIKE 'xtask-cutover %' AND wait_event_type = 'Lock'";
+    until(&tool.source, waits).await;
+    let process = i32::try_from(start.process()).unwrap();
+    kill_process(Pid::from_raw(process).unwrap(), Signal::INT).unwrap();
+    start.tells("asked to stop").await;
+    drop(holder);
+    let said = start.end().await.expect(130);
+    assert!(said.stderr.contains("before anything had begun"), "{}", said.stderr);
+    assert_eq!(ask(&tool.source, "SELECT to_regnamespace('xtask_cutover')").await, None);
 }

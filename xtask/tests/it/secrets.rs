@@ -86,7 +86,7 @@ async fn evening(tool: &Tool) -> (Vec<(String, String)>, BTreeSet<String>) {
     let mut said = Vec::new();
     let mut secrets: BTreeSet<String> =
         [&tool.source, &tool.target].map(|endpoint| password(&endpoint.secret_conninfo())).into();
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 9] = [
         &["cutover", "plan"],
         &["cutover", "start"],
         &["cutover", "status"],
@@ -95,6 +95,7 @@ async fn evening(tool: &Tool) -> (Vec<(String, String)>, BTreeSet<String>) {
         &["rollback", "--yes"],
         &["cutover", "adopt"],
         &["cutover", "switch"],
+        &["cutover", "report"],
     ];
     for (number, command) in commands.into_iter().enumerate() {
         let output = match number % 2 {
@@ -143,7 +144,9 @@ async fn no_password_is_written_anywhere() {
         said.push((format!("the mirror on {endpoint}"), mirrored.await.unwrap()));
     }
     assert!(secrets.len() >= 5, "two of the operator, a guess, one of each direction");
-    assert!(said.iter().any(|(name, _)| name.ends_with("holder.log")), "it was looked at");
+    for wanted in ["holder.log", ".report.html", ".report.md", ".report.json", ".watched"] {
+        assert!(said.iter().any(|(name, _)| name.ends_with(wanted)), "{wanted} was looked at");
+    }
     for (name, text) in &said {
         let shown = secrets.iter().find(|secret| text.contains(secret.as_str()));
         assert!(shown.is_none(), "{name} holds a password");

@@ -64,7 +64,8 @@ async fn the_pinned_servers_know_vectors() {
 async fn pg_dump_is_found_by_version() {
     let pair = pair().await;
     let bindirs = [pair.source.bindir().to_path_buf(), pair.target.bindir().to_path_buf()];
-    let found = find_programs(pair.target.major(), &bindirs, &Story::silent()).await.unwrap();
+    let found =
+        find_programs(pair.target.major(), false, &bindirs, &Story::silent()).await.unwrap();
     assert!(found.major >= pair.target.major(), "{found:?}");
     assert!(found.pg_dump.is_file() && found.pg_restore.is_file(), "{found:?}");
 }

@@ -166,12 +166,17 @@ impl Tool {
 
     /// Starts a command and leaves it running.
     pub fn begin(&self, arguments: &[&str]) -> Begun {
+        self.spawn(self.invocation(arguments).arguments(["--format", "json"]))
+    }
+
+    /// The same, with its story for people.
+    pub fn begin_as_text(&self, arguments: &[&str]) -> Begun {
+        self.spawn(self.invocation(arguments))
+    }
+
+    fn spawn(&self, invocation: Invocation) -> Begun {
         let log = self.folder.path().join("begun.log");
-        let child = self
-            .invocation(arguments)
-            .arguments(["--format", "json"])
-            .spawn(&log, false)
-            .expect("the tool starts");
+        let child = invocation.spawn(&log, false).expect("the tool starts");
         Begun { child, log }
     }
 
@@ -202,6 +207,12 @@ impl Begun {
     /// Its process id.
     pub fn process(&self) -> u32 {
         self.child.id().expect("it runs")
+    }
+
+    /// Waits until its story has said something.
+    pub async fn tells(&self, text: &str) {
+        let told = || std::fs::read_to_string(&self.log).is_ok_and(|told| told.contains(text));
+        eventually(text, told).await;
     }
 
     /// Ends it as a power cut would.

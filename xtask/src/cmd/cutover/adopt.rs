@@ -9,7 +9,16 @@ use crate::ui::Ui;
 
 /// Arguments of `cutover adopt`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "For the night on which the machine that ran the tool is gone.")]
+#[command(after_help = "\
+    For the night on which the machine that ran the tool is gone. To look only, `cutover status` \
+    is\n\
+    enough; adopt before you act from here.\n\
+    \n\
+    Example:\n\
+    \x20 cargo xtask cutover adopt && cargo xtask cutover status\n\
+    \n\
+    Exit codes: 0 the journals are here, 1 no server knows a run,\n\
+    2 a file here says something else.")]
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,

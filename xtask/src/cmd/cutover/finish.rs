@@ -10,7 +10,15 @@ use crate::ui::Ui;
 
 /// Arguments of `cutover finish`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "The old side keeps its data and its fence; this tool never drops it.")]
+#[command(after_help = "\
+    The old side keeps its data and its fence; this tool never drops it.\n\
+    \n\
+    Examples:\n\
+    \x20 cargo xtask cutover finish --confirm rbsdb\n\
+    \x20 cargo xtask cutover finish --confirm rbsdb --accept-differences 5f0c31a2b4d6\n\
+    \n\
+    Exit codes: 0 closed, 1 refused: not confirmed, or differences, 2 wrong usage,\n\
+    4 a human decides.")]
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,

@@ -14,7 +14,8 @@ const SHOWN_TABLES: usize = 12;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 approved, 1 refused, 2 wrong usage, 3 a server is unreachable.\n\n\
-    Example:\n  cargo xtask cutover plan --source postgresql://postgres@old/rbsdb \\\n    \
+    Example:\n  export PGSSLMODE=verify-full PGSSLROOTCERT=ca.pem\n  cargo xtask cutover \
+    plan --source postgresql://postgres@old/rbsdb \\\n    \
     --target postgresql://postgres@new/rbsdb"
 )]
 pub struct Arguments {

@@ -2,18 +2,28 @@
 
 use anyhow::Result;
 
-use crate::cmd::cutover::{RunArguments, listen};
+use crate::cmd::cutover::{MetricsArguments, RunArguments, listen};
 use crate::cutover::verbs;
 use crate::ui::Ui;
 
 /// Arguments of `cutover start`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Clients go on writing. Run it again after a crash: it goes on where it \
-    ended.\nCtrl-C removes what was made; twice, it stops at once and can go on later.\n\n\
-    Exit codes: 0 following, 1 refused, 2 wrong usage, 3 failed and removed.")]
+#[command(after_help = "\
+    Clients go on writing. Run it again after a crash: it goes on where it ended. Ctrl-C removes \
+    what\n\
+    was made; twice, it stops at once and can go on later.\n\
+    \n\
+    Examples:\n\
+    \x20 cargo xtask cutover start --endpoint-file /etc/service/database\n\
+    \x20 cargo xtask cutover start --jobs 8 --metrics-file /var/lib/node_exporter/cutover.prom\n\
+    \n\
+    Exit codes: 0 following, 1 refused, 2 wrong usage, 3 failed and removed. Next: cutover \
+    switch.")]
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,
+    #[command(flatten)]
+    metrics: MetricsArguments,
 }
 
 /// Runs it.
@@ -23,6 +33,8 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let operation = arguments.run.operation(ui)?;
     listen(&operation.interrupt, ui)?;
-    verbs::start(&operation).await?;
-    Ok(())
+    let work = verbs::start(&operation);
+    let ended = arguments.metrics.observe_during(&operation, work).await;
+    arguments.metrics.observe(&operation).await;
+    ended.map(drop)
 }

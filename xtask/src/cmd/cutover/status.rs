@@ -2,19 +2,29 @@
 
 use anyhow::Result;
 
-use crate::cmd::cutover::RunArguments;
+use crate::cmd::cutover::{MetricsArguments, RunArguments};
 use crate::cutover::status::{Status, status};
 use crate::failure::Failure;
 use crate::ui::{self, Format, Ui};
 
 /// Arguments of `cutover status`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Exit codes: 0 all is well, 1 the way back is at risk or lost, 4 a human decides."
-)]
+#[command(after_help = "\
+    Changes nothing and takes no lock. On a machine without a journal it reads the one that the\n\
+    servers keep, so a second person sees the same.\n\
+    \n\
+    Examples:\n\
+    \x20 cargo xtask cutover status\n\
+    \x20 cargo xtask --format json cutover status | jq .way_back\n\
+    \x20 cargo xtask cutover status --metrics-file /var/lib/node_exporter/cutover.prom\n\
+    \n\
+    Exit codes: 0 all is well, 1 the way back is at risk or lost, 2 wrong usage, 4 a human \
+    decides.")]
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,
+    #[command(flatten)]
+    metrics: MetricsArguments,
 }
 
 /// Prints the state of the run.
@@ -28,6 +38,7 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         Format::Json => ui.json(&status)?,
         Format::Text => ui.data(&text(&status)),
     }
+    arguments.metrics.write(&status)?;
     judge(&status)
 }
 

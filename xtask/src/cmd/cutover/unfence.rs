@@ -12,8 +12,15 @@ use crate::ui::Ui;
 
 /// Arguments of `cutover unfence`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Normally the source's own dead-man does this within 5 s. This is for a \
-    source that was restarted in the pause.\nIt refuses where the target serves by decision.")]
+#[command(after_help = "\
+    Normally the source's own dead-man does this within 5 s. This is for a source that was \
+    restarted\n\
+    in the pause. It refuses where the target serves by decision.\n\
+    \n\
+    Example:\n\
+    \x20 cargo xtask cutover unfence --source postgresql://postgres@old/rbsdb\n\
+    \n\
+    Exit codes: 0 it accepts writes, or was not fenced, 1 refused: the other side serves.")]
 pub struct Arguments {
     /// The fenced server: the side that served when the run began
     #[arg(long, env = config::XTASK_SOURCE, hide_env_values = true, value_name = "URL")]

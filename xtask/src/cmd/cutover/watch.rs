@@ -4,27 +4,41 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cmd::cutover::{RunArguments, listen};
+use crate::cmd::cutover::{MetricsArguments, RunArguments, listen};
 use crate::cutover::event::{Event, WayBack};
 use crate::cutover::lineage::{Lineage, Phase};
-use crate::cutover::status::status;
+use crate::cutover::samples;
+use crate::cutover::status::{Status, status};
+use crate::cutover::verbs::Operation;
 use crate::failure::{Failure, tolerate};
 use crate::pg::replication;
 use crate::ui::Ui;
 
 /// How often the servers are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Every so many looks one is kept for the report.
+const KEEP_EVERY: u32 = 5;
 
 /// Arguments of `cutover watch`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Optional: nothing of a run needs it. It keeps the slot of the way back \
-    advanced, so that the next switch begins at once.")]
+#[command(after_help = "\
+    Optional: nothing of a run needs it. It keeps the slot of the way back advanced, so that the \
+    next\n\
+    switch begins at once, and the lag for the report.\n\
+    \n\
+    Examples:\n\
+    \x20 cargo xtask cutover watch --metrics-file /var/lib/node_exporter/cutover.prom\n\
+    \x20 cargo xtask cutover watch --times 1            # once, for a script\n\
+    \n\
+    Exit codes: 0 all was well at the end, 1 there is no run, or the way back is in danger.")]
 pub struct Arguments {
     #[command(flatten)]
     run: RunArguments,
     /// Look this often and end; without it, until Ctrl-C
     #[arg(long, value_name = "TIMES")]
     times: Option<u32>,
+    #[command(flatten)]
+    metrics: MetricsArguments,
 }
 
 /// Looks and tells.
@@ -44,6 +58,10 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         }
         if let Some(bytes) = now.lag_bytes {
             operation.story.event(Event::Lag { bytes });
+            keep(&operation, &now, bytes, looks);
+        }
+        if let Err(error) = arguments.metrics.write(&now) {
+            operation.story.warning(format!("{error:#}"));
         }
         operation.story.event(Event::WayBack { way_back: now.way_back.clone() });
         advance(&operation, now.phase).await;
@@ -61,8 +79,16 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     }
 }
 
+/// Keeps the lag for the report, beside the journal: this command does not own the run.
+fn keep(operation: &Operation, now: &Status, bytes: i64, looks: u32) {
+    if let (Some(run), 0) = (&now.run, looks % KEEP_EVERY) {
+        let kept = samples::keep_watched(&operation.options.folder, run, bytes);
+        tolerate(kept, "a curve is for the report; nothing depends on it");
+    }
+}
+
 /// Keeps the idle slot of the way back close to the present, while nothing reads it yet.
-async fn advance(operation: &crate::cutover::verbs::Operation, phase: Phase) {
+async fn advance(operation: &Operation, phase: Phase) {
     if phase != Phase::Following {
         return;
     }

@@ -167,7 +167,7 @@ async fn work(shared: Arc<Shared>) -> Result<()> {
 }
 
 async fn open_source(shared: &Shared) -> Result<Session> {
-    let session = shared.source.connect(&format!("copy {}", shared.run)).await?;
+    let session = shared.source.connect(&holder::worker_purpose(&shared.run)).await?;
     session.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     holder::import(&session, &shared.snapshot).await?;
     Ok(session)
@@ -186,7 +186,7 @@ async fn reopen_target(shared: &Shared) -> Result<Session> {
 }
 
 async fn open_target(shared: &Shared) -> Result<Session> {
-    let session = shared.target.connect(&format!("copy {}", shared.run)).await?;
+    let session = shared.target.connect(&holder::worker_purpose(&shared.run)).await?;
     session
         .batch_execute("SET synchronous_commit = off; SET session_replication_role = replica")
         .await?;

@@ -7,7 +7,7 @@ use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::event::Event;
 use crate::cutover::fence;
-use crate::cutover::holder::{self, Holder, Request};
+use crate::cutover::holder::{self, Holder, OnDdl, Request};
 use crate::cutover::steps::evidence;
 use crate::pg::replication;
 use crate::pg::state;
@@ -51,6 +51,8 @@ pub async fn open_batch(
         source: engine.source.endpoint.secret_conninfo(),
         snapshot: slot.snapshot.clone(),
         tables: tables.clone(),
+        // There is no batch after the last one, so it does not give way.
+        on_ddl: if number == BATCH_LIMIT { OnDdl::Cancel } else { engine.options.on_ddl },
         limit_seconds: engine.options.snapshot_limit.as_secs(),
     };
     let (_holder, answer) = Holder::start(&request, &engine.options.folder).await?;

@@ -176,3 +176,26 @@ async fn servers_restarted_in_the_middle_of_the_copy() {
     night.ends(Server::Paradedb).await;
     pair.down().await.expect("nothing is left");
 }
+
+/// With `--on-ddl yield` the copy gives way, and begins what is unfinished anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copy_gives_way_where_asked_to() {
+    let name = "gave_way";
+    let mut night = Night::begin(name).await;
+    let tool = night.spawn(&["cutover", "start", "--on-ddl", "yield"]);
+    let kept = keep_table(&night).await;
+    until_stuck(&night).await;
+    let keeper = night.source.connect_as_client("keeper").await.expect("the source answers");
+    let began = Instant::now();
+    keeper.batch_execute("VACUUM FULL public.api_order").await.expect("it goes first");
+    assert!(began.elapsed() < CANCEL_LIMIT, "{:?}", began.elapsed());
+    drop(kept);
+    let ended = tool.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.told);
+    assert_eq!(batches(&night).len(), 2);
+    night.watch(true);
+    night.succeeds(SWITCH).await;
+    night.turned_to(Server::Paradedb).await;
+    night.succeeds(&finish(name)).await;
+    night.ends(Server::Paradedb).await;
+}
