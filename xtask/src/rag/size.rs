@@ -2,12 +2,13 @@
 //!
 //! A chunk has 512 tokens, which are 2,000 characters, as [`crate::rag::sample`] makes them. The
 //! constants are bytes per chunk on PostgreSQL 18 with pgvector 0.8.5, from 2,000 to 20,000
-//! chunks that were filled by `COPY` and indexed afterwards. What depends on the dimensions is computed:
+//! chunks that were filled by `COPY` and indexed afterwards. What depends on the dimensions is
+//! computed:
 //!
 //! - An embedding has 4 + 4·d bytes (halves: 4 + 2·d). Beside the table go the terms of the
 //!   full-text search and whichever is longer, the embedding or the compressed text, unless both
-//!   fit into the row. Beside it a value is cut into pieces of 1,996 bytes, each a row with 36 bytes
-//!   more; pages have 8,168 bytes and are filled in order; an index finds the pieces.
+//!   fit into the row. Beside it a value is cut into pieces of 1,996 bytes, each a row with 36
+//!   bytes more; pages have 8,168 bytes and are filled in order; an index finds the pieces.
 //! - HNSW with m = 16 keeps ⌊8160 / (80 + 8 + 4·d + 200)⌋ chunks on a page (halves: 2·d).
 //! - Its build needs 721 + 4·d bytes a chunk (halves: 2·d). pgvector's own notice, when a graph no
 //!   longer fits 40 MB: 11,057 chunks of 768 dimensions, and 18,615 of halves.
