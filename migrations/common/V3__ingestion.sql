@@ -41,6 +41,24 @@ SELECT repo, source_type,
 FROM rag_documents AS document
 GROUP BY repo, source_type;
 
+-- Two loaders of the same document must not interleave. A lock stands for many documents, so that a
+-- load of any size takes at most 1024 and the server's lock table holds them; all are taken in one
+-- order. They end with the transaction.
+CREATE FUNCTION rag_lock_documents(staging regclass) RETURNS void
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    EXECUTE format(
+        'SELECT pg_advisory_xact_lock(%s, number) FROM (
+             SELECT DISTINCT (hashtextextended(
+                        concat_ws(chr(31), repo, source_type, source_id), 0) & 1023)::integer
+                        AS number
+             FROM %s ORDER BY number) AS numbers',
+        'rag_documents'::regclass::oid::integer, staging);
+END
+$$;
+
 -- Takes whole documents over from a staging table with the columns repo, source_type, source_id,
 -- chunk_index, chunk_text, chunk_embedding, metadata and source_updated_at. Idempotent: unchanged
 -- chunks are not written, so that a second run makes no index work. A chunk whose text changed
@@ -52,13 +70,7 @@ LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $$
 BEGIN
-    -- Two loaders of the same document must not interleave; documents are locked in one order.
-    EXECUTE format(
-        'SELECT count(pg_advisory_xact_lock(key)) FROM (
-             SELECT DISTINCT hashtextextended(
-                        concat_ws(chr(31), repo, source_type, source_id), %s) AS key
-             FROM %s ORDER BY key) AS keys',
-        'rag_documents'::regclass::oid::bigint, staging);
+    PERFORM rag_lock_documents(staging);
 
     EXECUTE format(
         'WITH put AS (

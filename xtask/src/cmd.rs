@@ -12,6 +12,7 @@ mod drill;
 mod guardian;
 mod holder;
 pub mod migrate;
+mod rag;
 mod render;
 mod rollback;
 mod servers;
@@ -43,6 +44,7 @@ enum Verb {
     /// Render manifests from templates and values, and refuse what could lose data
     Render(render::Arguments),
     Migrate(migrate::Arguments),
+    Rag(rag::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
     /// Keep snapshots alive for another process of this tool
@@ -69,6 +71,7 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> anyhow::Result<()> {
         Verb::Verify(arguments) => verify::run(arguments, ui).await,
         Verb::Render(arguments) => render::run(&arguments, ui).await,
         Verb::Migrate(arguments) => migrate::run(arguments, ui).await,
+        Verb::Rag(arguments) => rag::run(arguments, ui).await,
         Verb::Completions(arguments) => completions::run(&arguments, ui),
     }
 }

@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod migrate;
 pub mod pg;
 pub mod process;
+pub mod rag;
 pub mod render;
 pub mod report;
 pub mod route;

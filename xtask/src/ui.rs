@@ -77,6 +77,7 @@ impl Ui {
 
     /// Writes what was asked for to standard output.
     pub fn data(&self, text: &str) {
+        self.end_bar();
         self.suspended(|| {
             anstream::println!("{}", text.trim_end_matches('\n'));
         });

@@ -6,6 +6,7 @@ use clap::Subcommand;
 use crate::ui::Ui;
 
 mod pause;
+mod search;
 
 /// Measure on servers of its own, and hold the figures against limits
 #[derive(Debug, clap::Args)]
@@ -18,6 +19,8 @@ pub struct Arguments {
 enum Verb {
     /// Measure the pause of many switches and rollbacks under load
     Pause(pause::Arguments),
+    /// Measure searches beside an application that trades
+    Search(search::Arguments),
 }
 
 /// Runs the measurement that was asked for.
@@ -27,5 +30,6 @@ enum Verb {
 pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
     match arguments.verb {
         Verb::Pause(arguments) => pause::run(&arguments, ui).await,
+        Verb::Search(arguments) => search::run(arguments, ui).await,
     }
 }

@@ -9,6 +9,7 @@ mod night;
 mod operators;
 mod pagila;
 mod pooled;
+mod rag;
 mod refusals;
 mod reports;
 mod secrets;

@@ -1,0 +1,150 @@
+//! `rag load`: real documents in, nothing by half, nothing twice.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use xtask::pg::endpoint::Session;
+
+use super::empty;
+
+/// This project.
+const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+async fn count(session: &Session, what: &str) -> i64 {
+    session.query_one(&format!("SELECT count(*) FROM {what}"), &[]).await.unwrap().get(0)
+}
+
+/// A vector with one axis.
+fn axis(number: usize) -> Vec<f32> {
+    let mut vector = vec![0.0; 768];
+    vector[number] = 1.0;
+    vector
+}
+
+fn write(folder: &Path, name: &str, lines: &[Value]) -> String {
+    let path = folder.join(name);
+    let text: Vec<String> = lines.iter().map(Value::to_string).collect();
+    std::fs::write(&path, text.join("\n")).unwrap();
+    path.to_str().unwrap().to_string()
+}
+
+fn line(id: &str, text: &str) -> Value {
+    json!({"source_type": "github.pr", "source_id": id, "text": text,
+        "source_updated_at": "2026-02-03T04:05:06Z"})
+}
+
+#[tokio::test]
+async fn the_documents_of_this_project_are_loaded_once_and_found() {
+    let (tool, session, folder) = empty("rag_docs").await;
+    for name in ["README.md", "ARCHITECTURE.md", "docs/manifests.md"] {
+        let to = folder.path().join(name);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(Path::new(PROJECT).join(name), to).unwrap();
+    }
+    let place = folder.path().to_str().unwrap();
+    let load = ["rag", "load", place, "--repo", "this/project"];
+    tool.run(&["rag", "load", place]).await.expect(2).naming(&["--repo NAME"]);
+    tool.run(&[&load[..], &["--dry-run"]].concat()).await.expect(0);
+    assert_eq!(count(&session, "rag_knowledge_entries").await, 0);
+
+    let first = tool.run(&load).await.expect(0).lines().pop().unwrap();
+    assert_eq!((&first["documents"], &first["committed"]), (&json!(3), &json!(true)), "{first}");
+    let chunks = count(&session, "rag_knowledge_entries").await;
+    assert!(chunks > 20, "{chunks}");
+    assert_eq!(first["chunks_written"], json!(chunks));
+    let sum = session.query_one("SELECT sum(chunk_count) FROM rag_documents", &[]).await.unwrap();
+    assert_eq!(sum.get::<_, i64>(0), chunks);
+
+    let found = tool.run(&["rag", "search", "who may write, the fence"]).await.expect(0).lines();
+    let sources: Vec<&str> = found.iter().map(|hit| hit["source_id"].as_str().unwrap()).collect();
+    assert!(sources.contains(&"ARCHITECTURE.md"), "{sources:?}");
+
+    let again = tool.run(&load).await.expect(0).lines().pop().unwrap();
+    assert_eq!((&again["chunks_written"], &again["chunks_removed"]), (&json!(0), &json!(0)));
+
+    std::fs::write(folder.path().join("ARCHITECTURE.md"), "# Architecture\n\nShort now.").unwrap();
+    let shorter = tool.run(&load).await.expect(0).lines().pop().unwrap();
+    assert_eq!(shorter["chunks_written"], json!(1), "{shorter}");
+    assert!(shorter["chunks_removed"].as_u64().unwrap() > 5, "{shorter}");
+    let stale = "rag_knowledge_entries WHERE source_id = 'ARCHITECTURE.md' AND chunk_index > 0";
+    assert_eq!(count(&session, stale).await, 0);
+}
+
+#[tokio::test]
+async fn a_bad_line_loads_nothing_or_only_the_others() {
+    let (tool, session, folder) = empty("rag_bad").await;
+    let mut bad = line("2", "two");
+    bad["embeddings"] = json!([[1, 2]]);
+    let lines = [line("1", "one"), bad, json!({"text": "nameless"}), line("1", "again")];
+    let path = write(folder.path(), "a.jsonl", &lines);
+    let load = ["rag", "load", &path, "--repo", "r"];
+    let said = tool.run(&load).await.expect(1);
+    let report = said.lines()[0..].iter().find(|one| one["refused"].is_array()).unwrap().clone();
+    let places: Vec<&str> = report["refused"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["place"].as_str().unwrap())
+        .collect();
+    assert_eq!(places, ["line 2", "line 3", "line 4"]);
+    said.naming(&["3 documents are bad; nothing was loaded", "--skip-bad"]);
+    for table in ["rag_knowledge_entries", "rag_documents", "rag_dead_letters"] {
+        assert_eq!(count(&session, table).await, 0, "{table}");
+    }
+    let skip = [&load[..], &["--skip-bad"]].concat();
+    tool.run(&skip).await.expect(1).naming(&["the others were loaded", "rag_dead_letters"]);
+    assert_eq!(count(&session, "rag_documents WHERE source_id = '1'").await, 1);
+    assert_eq!(count(&session, "rag_dead_letters").await, 1);
+    tool.run(&skip).await.expect(1);
+    let letter = "SELECT source_id, attempts, error, payload ->> 'text' FROM rag_dead_letters";
+    let letter = session.query_one(letter, &[]).await.unwrap();
+    assert_eq!((letter.get::<_, &str>(0), letter.get::<_, i32>(1)), ("2", 2));
+    assert!(letter.get::<_, &str>(2).contains("line 2: the embedding of chunk 0 has 2 dimensions"));
+    assert_eq!(letter.get::<_, &str>(3), "two");
+    // Once it is right, nothing is left of its failures.
+    let mended = write(folder.path(), "b.jsonl", &[line("2", "two")]);
+    tool.run(&["rag", "load", &mended, "--repo", "r"]).await.expect(0);
+    assert_eq!(count(&session, "rag_dead_letters").await, 0);
+}
+
+#[tokio::test]
+async fn embeddings_come_along_and_go_with_their_text() {
+    let (tool, session, folder) = empty("rag_vectors").await;
+    let mut one = line("1", "the fence stands");
+    one["embeddings"] = json!([axis(1)]);
+    let two = json!({"source_type": "github.issue", "source_id": "2", "repo": "own",
+        "chunks": [{"text": "a", "embedding": axis(2)}, {"text": "b"}],
+        "source_updated_at": "2026-02-03T04:05:06Z"});
+    let path = write(folder.path(), "a.jsonl", &[one.clone(), two.clone()]);
+    let load = ["rag", "load", &path, "--repo", "r"];
+    let first = tool.run(&load).await.expect(0).lines().pop().unwrap();
+    assert_eq!((&first["chunks"], &first["embedded"]), (&json!(3), &json!(2)));
+    let embedding = json!(axis(2)).to_string();
+    let found = tool.run(&["rag", "search", "--embedding", &embedding]).await.expect(0).lines();
+    assert_eq!((&found[0]["source_id"], &found[0]["repo"]), (&json!("2"), &json!("own")));
+    assert_eq!(tool.run(&load).await.expect(0).lines().pop().unwrap()["chunks_written"], 0);
+    // Without its embedding a text keeps the one it has; another text does not.
+    write(folder.path(), "a.jsonl", &[line("1", "the fence stands")]);
+    tool.run(&load).await.expect(0);
+    let embedded = "rag_knowledge_entries WHERE source_id = '1' AND chunk_embedding IS NOT NULL";
+    assert_eq!(count(&session, embedded).await, 1);
+    write(folder.path(), "a.jsonl", &[line("1", "the fence fell")]);
+    tool.run(&load).await.expect(0);
+    assert_eq!(count(&session, embedded).await, 0);
+}
+
+#[tokio::test]
+async fn a_load_of_many_batches_and_documents_needs_few_locks() {
+    let (tool, session, folder) = empty("rag_many").await;
+    // More documents than the server's table of locks would hold one by one.
+    let lines: Vec<Value> = (0..2500).map(|n| line(&n.to_string(), &format!("text {n}"))).collect();
+    let path = write(folder.path(), "a.jsonl", &lines);
+    let said = tool.run(&["rag", "load", &path, "--repo", "r"]).await.expect(0);
+    assert_eq!(said.lines().pop().unwrap()["chunks_written"], json!(2500));
+    assert_eq!(count(&session, "rag_documents").await, 2500);
+    session.batch_execute("BEGIN; CREATE TEMPORARY TABLE t AS TABLE rag_documents").await.unwrap();
+    session.batch_execute("SELECT rag_lock_documents('t')").await.unwrap();
+    let locks = count(&session, "pg_locks WHERE locktype = 'advisory'").await;
+    assert!((900..=1024).contains(&locks), "{locks}");
+    session.batch_execute("ROLLBACK").await.unwrap();
+}
