@@ -96,7 +96,8 @@ SET hnsw.max_scan_tuples = 1000000
 SET hnsw.scan_mem_multiplier = 4
 -- A distance reads 3 kB from TOAST, which a planner does not count. With the usual 0.0025 it
 -- computes all distances of a store of thousands; with 0.25 it scans HNSW for filters of which few
--- chunks are left. Between them each is used where it is faster (4,096 and 20,000 chunks, both measured).
+-- chunks are left. Between them each is used where it is faster (4,096 and 20,000 chunks, both
+-- measured).
 SET cpu_operator_cost = 0.05
 -- A text without words is no reason to tell the application's log.
 SET client_min_messages = warning
