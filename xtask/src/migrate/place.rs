@@ -88,10 +88,25 @@ pub async fn open(endpoint: &Endpoint, choice: &Choice) -> Result<Session> {
 /// Refuses a server that is not what the person says.
 ///
 /// # Errors
-/// It is of the other engine, or lacks a role.
+/// It is of the other engine, or lacks a role, or has pgvector where pg_search does not look.
 pub async fn assert_fits(session: &Session, choice: &Choice) -> Result<()> {
     assert_engine(session, choice.engine).await?;
+    if choice.engine == Engine::Paradedb {
+        assert_vector_is_public(session).await?;
+    }
     assert_roles(session, choice).await
+}
+
+/// pg_search 0.25 asks for the type `public.vector`, whatever the path.
+async fn assert_vector_is_public(session: &Session) -> Result<()> {
+    let sql = "SELECT FROM pg_extension
+               WHERE extname = 'vector' AND extnamespace::regnamespace::text <> 'public'";
+    let is_elsewhere = session.query_opt(sql, &[]).await.context("look for pgvector")?.is_some();
+    if !is_elsewhere {
+        return Ok(());
+    }
+    let message = "the extension vector is not in the schema public, where pg_search looks for it";
+    Err(Failure::refused(message).hint("ALTER EXTENSION vector SET SCHEMA public").into())
 }
 
 /// Statements that make the schema where it is missing and point the session at it. Extensions

@@ -13,6 +13,10 @@ WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'public', 'xtask_cutov
   AND nspname NOT LIKE 'pg\_%'
   AND NOT ($1 AND EXISTS (SELECT FROM pg_class AS c
                           WHERE c.relnamespace = n.oid AND c.relname LIKE 'rag\_%'))
+  -- An extension of search lives here that was there before: the image of ParadeDB brings it. What
+  -- the run itself made of them is gone by now.
+  AND NOT EXISTS (SELECT FROM pg_extension AS e
+                  WHERE e.extnamespace = n.oid AND e.extname IN ('pg_search', 'vector'))
   AND NOT EXISTS (SELECT FROM not_alone AS e
                   WHERE e.classid = 'pg_namespace'::regclass AND e.objid = n.oid)
 UNION ALL
