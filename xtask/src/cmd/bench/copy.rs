@@ -18,8 +18,8 @@ const MIB: u64 = 1 << 20;
 #[command(after_help = "\
     The same rows are copied on the same servers, in turns, by `cutover start` (up to its step\n\
     `index`), by pipes of psql with the same ranges and indexes (the raw limit), by pg_dump and\n\
-    pg_restore, by a native subscription, and by pgcopydb where it is on PATH. Every time is that of\n\
-    schema, rows, keys, indexes and statistics together.\n\
+    pg_restore, by a native subscription, and by pgcopydb where it is on PATH. Every time is\n\
+    that of schema, rows, keys, indexes and statistics together.\n\
     \n\
     Examples:\n\
     \x20 cargo xtask bench copy\n\
