@@ -23,12 +23,12 @@ const MIB: u64 = 1 << 20;
     \n\
     Examples:\n\
     \x20 cargo xtask bench copy\n\
-    \x20 cargo xtask bench copy --rows 15000000 --rounds 1     # ten times the data\n\
+    \x20 cargo xtask bench copy --rows 17000000 --rounds 1     # ten times the data\n\
     \n\
     Exit codes: 0 within the limits, 1 over one, 2 wrong usage, 3 a contender failed.")]
 pub struct Arguments {
     /// How many rows, all tables together; the default is about 200 MB
-    #[arg(long, default_value_t = 1_500_000, value_parser = clap::value_parser!(u32).range(100..))]
+    #[arg(long, default_value_t = 1_700_000, value_parser = clap::value_parser!(u32).range(100..))]
     rows: u32,
     /// How many rounds; each figure is their median
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]

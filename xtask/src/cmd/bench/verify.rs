@@ -20,7 +20,7 @@ use crate::ui::{self, Format, Ui};
     Exit codes: 0 within the limit, 1 over it, 2 wrong usage, 3 a server failed.")]
 pub struct Arguments {
     /// How many rows, all tables together; the default is about 200 MB
-    #[arg(long, default_value_t = 1_500_000, value_parser = clap::value_parser!(u32).range(100..))]
+    #[arg(long, default_value_t = 1_700_000, value_parser = clap::value_parser!(u32).range(100..))]
     rows: u32,
     /// How many rounds; each figure is their median
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
