@@ -47,7 +47,9 @@ CREATE INDEX idx_rag_knowledge_repo_active
 -- so it is no substitute.
 CREATE INDEX idx_rag_knowledge_source
     ON rag_knowledge_entries (source_type, source_id);
--- Added: labels and date select rows in the vector branch, where no BM25 index helps.
+-- Added: labels, author and date select rows in the vector branch, where no BM25 index helps.
+CREATE INDEX idx_rag_knowledge_author
+    ON rag_knowledge_entries (author);
 CREATE INDEX idx_rag_knowledge_labels
     ON rag_knowledge_entries USING gin (labels);
 CREATE INDEX idx_rag_knowledge_source_updated

@@ -101,6 +101,12 @@ BEGIN
 END
 $$;
 
+-- Text as it may stand in a page: a snippet holds markup of ours, so what came in must not.
+CREATE FUNCTION rag_search_escape(chunk text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN replace(replace(replace(replace(replace(
+    chunk, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#x27;');
+
 -- Gives the roles exactly what they need, and PUBLIC nothing. Where a role may use the schema
 -- anyway, as everybody may `public`, nothing is granted: the schema then says what it said before.
 -- May be run again when a role is made later: SELECT rag_grant('robson_app', 'robson_search').

@@ -54,7 +54,7 @@ BEGIN
          SELECT id, fused.score::double precision, fused.keyword_rank::integer,
                 fused.vector_rank::integer, entry.repo::text, entry.source_type::text,
                 entry.source_id::text, entry.chunk_index,
-                coalesce(fused.snippet, left(entry.chunk_text, 200))
+                coalesce(fused.snippet, rag_search_escape(left(entry.chunk_text, 200)))
          FROM fused JOIN rag_knowledge_entries AS entry USING (id)
          ORDER BY fused.score DESC, id',
         keyword, meaning, k);
@@ -79,10 +79,12 @@ SET hnsw.max_scan_tuples = 1000000
 SET hnsw.scan_mem_multiplier = 4
 -- A distance reads 3 kB from TOAST, which a planner does not count. With the usual 0.0025 it
 -- computes all distances of a store of thousands; with 0.25 it scans HNSW for filters of which few
--- chunks are left. Between them each is used where it is faster (4,096 and 20,000 chunks, both measured).
+-- chunks are left. Between them each is used where it is faster (4,096 and 20,000 chunks, both
+-- measured).
 SET cpu_operator_cost = 0.05
--- Compiling costs more than such a statement takes.
+-- Compiling, and starting another process, cost more than such a statement takes.
 SET jit = off
+SET max_parallel_workers_per_gather = 0
 AS $$
 BEGIN
     query := nullif(btrim(query), '');
@@ -105,6 +107,7 @@ SET hnsw.max_scan_tuples = 1000000
 SET hnsw.scan_mem_multiplier = 4
 SET cpu_operator_cost = 0.05
 SET jit = off
+SET max_parallel_workers_per_gather = 0
 AS $$
 BEGIN
     query := nullif(btrim(query), '');

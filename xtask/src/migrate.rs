@@ -22,6 +22,9 @@ pub mod up;
 /// The folder of migrations that both engines have.
 pub const COMMON: &str = "common";
 
+/// The folder of migrations in the workspace.
+pub const FOLDER: &str = "migrations";
+
 /// Which search engine a server is. Always named by a person, never guessed: a plain server must
 /// not pass for ParadeDB unnoticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

@@ -2,27 +2,10 @@
 
 use anyhow::{Context, Result};
 
+use crate::cutover::event::Story;
+use crate::migrate::{Choice, Engine, FOLDER, Roles, history, up};
 use crate::pg::endpoint::{Endpoint, identifier};
-
-/// The migrations of both engines, in their order.
-const COMMON: [&str; 5] = [
-    include_str!("../../../migrations/common/V1__vector.sql"),
-    include_str!("../../../migrations/common/V2__knowledge_entries.sql"),
-    include_str!("../../../migrations/common/V3__ingestion.sql"),
-    include_str!("../../../migrations/common/V4__embedding_index.sql"),
-    include_str!("../../../migrations/common/V5__search_arguments.sql"),
-];
-/// What ParadeDB has beside them.
-const PARADEDB: [&str; 3] = [
-    include_str!("../../../migrations/paradedb/V1__pg_search.sql"),
-    include_str!("../../../migrations/paradedb/V2__keyword_index.sql"),
-    include_str!("../../../migrations/paradedb/V3__rag_search.sql"),
-];
-/// What plain PostgreSQL has beside them.
-const POSTGRES: [&str; 2] = [
-    include_str!("../../../migrations/postgres/V1__keyword_index.sql"),
-    include_str!("../../../migrations/postgres/V2__rag_search.sql"),
-];
+use crate::render;
 
 /// The engines that a server can be measured as.
 ///
@@ -44,12 +27,14 @@ pub async fn make(endpoint: &Endpoint, engine: &str) -> Result<()> {
     let maintenance = endpoint.with_database("postgres").connect("bench").await?;
     let create = format!("CREATE DATABASE {} TEMPLATE template0", identifier(&endpoint.database));
     maintenance.batch_execute(&create).await.with_context(|| format!("create {endpoint}"))?;
+    let engine = if engine == "paradedb" { Engine::Paradedb } else { Engine::Postgres };
+    let choice = Choice { engine, schema: "public".into(), roles: Roles::default() };
+    let here = std::env::current_dir().context("read the working folder")?;
+    let files = history::all_files(&render::workspace(&here)?.join(FOLDER), &choice)?;
+    // Not `up`: it refuses to make a plain store on ParadeDB, and here both are compared on one
+    // server.
     let session = endpoint.connect("bench").await?;
-    session.batch_execute("SET search_path = public").await?;
-    let own: &[&str] = if engine == "paradedb" { &PARADEDB } else { &POSTGRES };
-    for script in COMMON.iter().chain(own) {
-        session.batch_execute(script).await.context("make the store")?;
-    }
+    up::apply(session, &choice, &files, &Story::silent()).await.context("make the store")?;
     Ok(())
 }
 

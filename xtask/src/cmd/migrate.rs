@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use crate::config;
 use crate::failure::Failure;
-use crate::migrate::{Choice, Engine, Roles};
+use crate::migrate::{Choice, Engine, FOLDER, Roles};
 use crate::pg::endpoint::Endpoint;
 use crate::render;
 use crate::render::values::Environment;
@@ -18,9 +18,6 @@ mod plan;
 mod repair;
 mod status;
 mod up;
-
-/// The folder of migrations in the workspace.
-const FOLDER: &str = "migrations";
 
 /// Bring the knowledge store's tables, indexes and functions to a database
 #[derive(Debug, clap::Args)]

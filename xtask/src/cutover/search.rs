@@ -92,6 +92,10 @@ pub async fn unhealthy_indexes(session: &Session) -> Result<Vec<Difference>> {
     Ok(all)
 }
 
+/// A finding of pg_search 0.25 that is no fault: entries of rows that were deleted stay in a
+/// segment until it is merged, also after VACUUM, and searches leave them out.
+const REFERENCES_DELETED: &str = "heap_references_valid";
+
 /// What pg_search finds wrong with an index of its own.
 async fn fault_of(session: &Session, schema: &str, name: &str) -> Result<Option<String>> {
     let title = format!("{}.{}", identifier(schema), identifier(name));
@@ -99,8 +103,8 @@ async fn fault_of(session: &Session, schema: &str, name: &str) -> Result<Option<
         .query(
             "SELECT to_jsonb(finding)::text
              FROM pdb.verify_index($1::text::regclass, heapallindexed := true) AS finding
-             WHERE NOT passed",
-            &[&title],
+             WHERE NOT passed AND check_name NOT LIKE '%: ' || $2",
+            &[&title, &REFERENCES_DELETED],
         )
         .await
         .with_context(|| format!("verify index {title}"))?;

@@ -123,6 +123,16 @@ fn embedding(given: &str) -> Result<Vec<f32>> {
     }
 }
 
+/// What `rag_search` and pg_search escape, and what it stands for.
+const ESCAPED: [(&str, &str); 6] = [
+    ("&lt;", "<"),
+    ("&gt;", ">"),
+    ("&quot;", "\""),
+    ("&#x27;", "'"),
+    ("&#39;", "'"),
+    ("&amp;", "&"),
+];
+
 /// The answer for people.
 fn table(hits: &[Hit]) -> String {
     let mut table = Table::new();
@@ -149,7 +159,9 @@ fn table(hits: &[Hit]) -> String {
 /// A snippet on one line, with matches between characters that have no width.
 fn laid_out(snippet: &str) -> String {
     let one_line = snippet.split_whitespace().collect::<Vec<_>>().join(" ");
-    one_line.replace(MARK[0], WIDTHLESS[0]).replace(MARK[1], WIDTHLESS[1])
+    let marked = one_line.replace(MARK[0], WIDTHLESS[0]).replace(MARK[1], WIDTHLESS[1]);
+    // The ampersand comes last, so that what was escaped twice is unescaped once.
+    ESCAPED.iter().fold(marked, |text, (escaped, character)| text.replace(escaped, character))
 }
 
 /// Makes matches bold. A match that the table broke ends with its line, so that no frame is bold.
@@ -185,6 +197,7 @@ mod tests {
 
     #[test]
     fn a_table_has_straight_columns_around_a_match() {
+        assert_eq!(laid_out("a &lt;b&gt; &amp;lt;"), "a <b> &lt;");
         let shown = table(&[hit("the <mark>fence</mark>\n stands")]);
         let plain = anstream::adapter::strip_str(&shown).to_string();
         assert!(plain.contains("the fence stands"), "{plain}");
