@@ -1,35 +1,22 @@
 //! The measurements on a few rows: what they say, not how fast it is.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use xtask::config;
 use xtask::process::{Invocation, Output};
-
-use crate::support::pair;
 
 /// No measurement of a few rows may take longer, however busy the machine is.
 const MEASUREMENT_LIMIT: Duration = Duration::from_secs(180);
 
-/// Runs a measurement with the programs of the shared pair, and gives its line of JSON.
+/// Runs a measurement, which starts servers of its own, and gives its line of JSON.
 async fn measure(arguments: &[&str]) -> (Output, Value) {
-    let pair = pair().await;
-    let bindir = |name: &str, folder: &Path| (name.to_string(), folder.to_path_buf());
-    let output = [
-        bindir(config::XTASK_SOURCE_BINDIR, pair.source.bindir()),
-        bindir(config::XTASK_TARGET_BINDIR, pair.target.bindir()),
-    ]
-    .into_iter()
-    .fold(Invocation::new(env!("CARGO_BIN_EXE_xtask")), |invocation, (name, folder)| {
-        invocation.variable(name, folder)
-    })
-    .arguments(["bench", "--format", "json"])
-    .arguments(arguments)
-    .deadline(MEASUREMENT_LIMIT)
-    .output()
-    .await
-    .unwrap();
+    let output = Invocation::new(env!("CARGO_BIN_EXE_xtask"))
+        .arguments(["bench", "--format", "json"])
+        .arguments(arguments)
+        .deadline(MEASUREMENT_LIMIT)
+        .output()
+        .await
+        .unwrap();
     let lines = output.stdout.lines().filter_map(|line| serde_json::from_str(line).ok());
     let measured = lines.into_iter().find(|line: &Value| line.get("rounds").is_some());
     let measured = measured.unwrap_or_else(|| panic!("{}\n{}", output.stdout, output.stderr));
