@@ -31,13 +31,20 @@ impl Part {
         self.first_page == 0 && self.end_page.is_none()
     }
 
+    /// The statement that makes room for it on the target, where it is the whole table.
+    pub fn emptying(&self) -> Option<String> {
+        let table = qualified(&self.schema, &self.table);
+        self.is_whole().then(|| format!("TRUNCATE ONLY {table}"))
+    }
+
     fn column_list(&self) -> String {
         let names: Vec<String> = self.columns.iter().map(|name| identifier(name)).collect();
         names.join(", ")
     }
 
-    /// Pages are compared by row address: PostgreSQL 14 and later read just that range.
-    fn reading(&self) -> String {
+    /// The statement that reads it. Pages are compared by row address: PostgreSQL 14 and later read
+    /// just that range.
+    pub fn reading(&self) -> String {
         let mut conditions = Vec::new();
         if self.first_page > 0 {
             conditions.push(format!("ctid >= '({},0)'::tid", self.first_page));
@@ -55,7 +62,8 @@ impl Part {
         format!("COPY (SELECT {columns} FROM ONLY {table}{filter}) TO STDOUT (FORMAT {format})")
     }
 
-    fn writing(&self) -> String {
+    /// The statement that writes it, after [`Part::emptying`] in the same transaction.
+    pub fn writing(&self) -> String {
         let table = qualified(&self.schema, &self.table);
         let columns = self.column_list();
         let format = if self.binary { "binary" } else { "text" };
@@ -85,9 +93,8 @@ pub async fn relay(
     part: &Part,
     mut moved_bytes: impl FnMut(u64),
 ) -> Result<Moved> {
-    if part.is_whole() {
-        let table = qualified(&part.schema, &part.table);
-        target.batch_execute(&format!("TRUNCATE ONLY {table}")).await.context("empty the table")?;
+    if let Some(empty) = part.emptying() {
+        target.batch_execute(&empty).await.context("empty the table")?;
     }
     let stream = source.copy_out(&part.reading()).await.context("read from the source")?;
     let sink = target.copy_in::<_, Bytes>(&part.writing()).await.context("write to the target")?;

@@ -177,6 +177,24 @@ pub async fn subscribe(session: &Session, wanted: &Subscribe<'_>) -> Result<()> 
         .map_err(|error| without_secret(&error, "create", wanted.name))
 }
 
+/// Makes a subscription that copies every table by itself, as PostgreSQL does for who has no tool:
+/// with a slot of its own. The publication is of the same name.
+///
+/// # Errors
+/// As [`subscribe`]; also where a subscription or slot of that name exists.
+pub async fn subscribe_and_copy(session: &Session, name: &str, publisher: &Endpoint) -> Result<()> {
+    let connection = literal(&publisher.secret_conninfo());
+    silence_logs(session).await?;
+    let quoted = identifier(name);
+    session
+        .batch_execute(&format!(
+            "CREATE SUBSCRIPTION {quoted} CONNECTION {connection} PUBLICATION {quoted}
+             WITH (copy_data = true, synchronous_commit = 'off')"
+        ))
+        .await
+        .map_err(|error| without_secret(&error, "create", name))
+}
+
 /// Keeps a statement with a password out of the server's log and statistics.
 async fn silence_logs(session: &Session) -> Result<()> {
     session

@@ -4,6 +4,7 @@
 mod backups;
 mod crash;
 mod journals;
+mod measurements;
 mod migrate;
 mod night;
 mod operators;
