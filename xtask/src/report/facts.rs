@@ -215,6 +215,8 @@ pub struct Change {
     pub now: Option<String>,
     /// When it got its former value back; none where it has not.
     pub restored: Option<Timestamp>,
+    /// Whether it was brought to stay, as the extensions of search are.
+    pub stays: bool,
 }
 
 /// Something to read.

@@ -263,6 +263,7 @@ fn changes(lineage: &Lineage) -> Vec<Change> {
                     former: former.clone(),
                     now: now.clone(),
                     restored: None,
+                    stays: what.starts_with("extension "),
                 }),
                 Event::Restored { side, what } => {
                     let server = server_of(&run.header, *side);

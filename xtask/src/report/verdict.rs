@@ -32,10 +32,12 @@ pub fn verdict(lineage: &Lineage, report: &Report) -> Verdict {
     details.extend(about_certificate(report));
     details.extend(about_way_back(report));
     // The fence of the side that does not serve stays on purpose.
-    let is_open = |change: &&Change| change.restored.is_none() && change.server == report.serves;
+    let is_open = |change: &&Change| {
+        change.restored.is_none() && !change.stays && change.server == report.serves
+    };
     let open = report.changes.iter().filter(is_open).count() as u64;
     if open > 0 {
-        details.push(format!("{} not restored.", number_of(open, "change of a setting")));
+        details.push(format!("{} not restored.", number_of(open, "changed setting")));
     }
     let sentence = capitalized(&sentence);
     let mut verdict = Verdict { word: word.into(), tone, sentence, details };

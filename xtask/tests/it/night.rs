@@ -283,8 +283,15 @@ impl Night {
     }
 
     /// Waits for a write on one side by a client that nobody helps but what a dead tool left.
+    ///
+    /// Before the decision that is soon; after it, as soon as the guardian sees the target open,
+    /// and in the time that it lets clients wait.
     pub async fn is_let_in(&self, server: Server) {
-        let served = self.load.wait_for(Some(self.identity(server)), 1, DEAD_TOOL_LIMIT).await;
+        let limit = match server {
+            Server::Plain => DEAD_TOOL_LIMIT,
+            Server::Paradedb => TRAFFIC_LIMIT,
+        };
+        let served = self.load.wait_for(Some(self.identity(server)), 1, limit).await;
         served.expect("the guardian lets clients in");
     }
 

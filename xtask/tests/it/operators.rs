@@ -63,8 +63,8 @@ async fn the_second_takes_the_run_over_and_the_first_stops() {
 async fn who_stops_before_anything_began_is_told_so() {
     let tool = Tool::with_example("stopped_early").await;
     let holder = tool.source.connect("test").await.unwrap();
-    // The survey reads this catalog, and waits.
-    holder.batch_execute("BEGIN; LOCK TABLE pg_catalog.pg_publication").await.unwrap();
+    // The survey asks for the size of the table, and waits.
+    holder.batch_execute("BEGIN; LOCK TABLE public.item").await.unwrap();
     let start = tool.begin_as_text(&["cutover", "start"]);
     let waits = "SELECT true FROM pg_stat_activity WHERE datname = current_database()
                  AND application_name LIKE 'xtask-cutover %' AND wait_event_type = 'Lock'";
