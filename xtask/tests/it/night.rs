@@ -283,16 +283,12 @@ impl Night {
     }
 
     /// Waits for a write on one side by a client that nobody helps but what a dead tool left.
-    ///
-    /// Before the decision that is soon; after it, as soon as the guardian sees the target open,
-    /// and in the time that it lets clients wait.
     pub async fn is_let_in(&self, server: Server) {
-        let limit = match server {
-            Server::Plain => DEAD_TOOL_LIMIT,
-            Server::Paradedb => TRAFFIC_LIMIT,
-        };
-        let served = self.load.wait_for(Some(self.identity(server)), 1, limit).await;
-        served.expect("the guardian lets clients in");
+        let served = self.load.wait_for(Some(self.identity(server)), 1, DEAD_TOOL_LIMIT).await;
+        let Err(error) = served else { return };
+        let log = self.folder.path().join("guardian.log");
+        let told = std::fs::read_to_string(log).unwrap_or_default();
+        panic!("the guardian lets nobody in: {error:#}\nit told:\n{told}");
     }
 
     /// The processes that hold snapshots for this night.

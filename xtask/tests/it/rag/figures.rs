@@ -9,14 +9,17 @@ use xtask::rag::size::{self, Plan, TOLERANCE};
 use xtask::rag::store::Store;
 
 use super::{empty, engine};
-use crate::support::{pair, skip};
+use crate::support::{own_pair, pair, skip};
 
 /// Small enough to be filled and indexed in seconds.
 const CHUNKS: u64 = 2000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn searches_are_measured_beside_trades() {
-    let server = pair().await.target.endpoint("postgres");
+    // A server of its own: the measurement gives the sample's role, which belongs to a whole
+    // server, a password of its own.
+    let pair = own_pair().await;
+    let server = pair.target.endpoint("postgres");
     let scratch = tempfile::tempdir().unwrap();
     let request = Request {
         server: server.clone(),
@@ -34,6 +37,8 @@ async fn searches_are_measured_beside_trades() {
     let session = server.connect("test").await.unwrap();
     let left = "SELECT FROM pg_database WHERE datname LIKE 'xtask_bench%'";
     assert!(session.query_opt(left, &[]).await.unwrap().is_none());
+    drop(session);
+    pair.down().await.unwrap();
 }
 
 #[tokio::test]
