@@ -393,8 +393,8 @@ impl Engine {
         self.assert_epoch().await
     }
 
-    /// An act of the pause: whoever takes the run over ends our sessions after raising the epoch, so
-    /// with the sessions bound there is no moment between this look and the act.
+    /// An act of the pause: whoever takes the run over ends our sessions after raising the epoch,
+    /// so with the sessions bound there is no moment between this look and the act.
     async fn act_in_pause(&mut self, step: Step, log: &mut dyn Log) -> Result<()> {
         self.assert_ownership(step).await?;
         let left = self.pause_left();

@@ -1,5 +1,5 @@
-//! A follower that stopped is asked to go on. PostgreSQL turns a subscription off at any error, also
-//! when the other server has only crashed; what stopped for a better reason stops again.
+//! A follower that stopped is asked to go on. PostgreSQL turns a subscription off at any error,
+//! also when the other server has only crashed; what stopped for a better reason stops again.
 
 use anyhow::Result;
 
