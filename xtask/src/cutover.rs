@@ -20,6 +20,7 @@ pub mod next;
 pub mod opening;
 pub mod plan;
 pub mod refusals;
+pub mod revive;
 pub mod samples;
 pub mod search;
 pub mod status;
