@@ -16,6 +16,10 @@ use crate::rag::store::Store;
 const CHUNKS: u64 = 300;
 /// How often a question is asked.
 const EVERY: Duration = Duration::from_millis(250);
+/// How many are asked at least, however short the other thing is.
+const LEAST: usize = 5;
+/// How long asking so many may take longer than it.
+const LEAST_LIMIT: Duration = Duration::from_secs(30);
 /// Chunks that are asked for.
 const K: i32 = 10;
 
@@ -51,24 +55,40 @@ impl Searcher {
             fill(&store, &sample, CHUNKS, story).await?;
             self.sample = Some(sample);
         }
-        tokio::select! {
+        let mut store = None;
+        let before = self.count();
+        let ended = tokio::select! {
             ended = work => ended,
-            () = self.ask() => unreachable!("it never ends"),
+            () = self.ask_on(&mut store) => unreachable!("it never ends"),
+        };
+        let begun = Instant::now();
+        while self.count() < before + LEAST && begun.elapsed() < LEAST_LIMIT {
+            self.ask_next(&mut store).await;
+        }
+        ended
+    }
+
+    /// How many questions had an end.
+    fn count(&self) -> usize {
+        self.took.len() + self.reasons.len()
+    }
+
+    async fn ask_on(&mut self, store: &mut Option<Store>) {
+        loop {
+            let begun = Instant::now();
+            self.ask_next(store).await;
+            tokio::time::sleep_until((begun + EVERY).into()).await;
         }
     }
 
-    async fn ask(&mut self) {
-        let mut store = None;
-        loop {
-            let begun = Instant::now();
-            match self.ask_once(&mut store).await {
-                Ok(()) => self.took.push(begun.elapsed()),
-                Err(error) => {
-                    self.reasons.push(format!("{error:#}"));
-                    store = None;
-                }
+    async fn ask_next(&mut self, store: &mut Option<Store>) {
+        let begun = Instant::now();
+        match self.ask_once(store).await {
+            Ok(()) => self.took.push(begun.elapsed()),
+            Err(error) => {
+                self.reasons.push(format!("{error:#}"));
+                *store = None;
             }
-            tokio::time::sleep_until((begun + EVERY).into()).await;
         }
     }
 

@@ -1,4 +1,4 @@
-//! Figures of a measurement as one page of HTML in the style of the report: bars, and nothing loaded.
+//! Figures of a measurement as one page of HTML in the style of the report: bars, nothing loaded.
 
 use std::path::{Path, PathBuf};
 

@@ -42,24 +42,25 @@ async fn changes_go_to_both_sides_and_the_way_back_stays_open() {
     let said = tool.run(&["cutover", "ddl", &path, "--dry-run"]).await.expect(0);
     let preview = said.lines().into_iter().find(|line| line["order"].is_string()).unwrap();
     assert_eq!(preview["sides"], serde_json::json!(["target", "source"]), "{preview}");
-    let has_price = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'item'::regclass
+    let has_price =
+        "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'public.item'::regclass
         AND attname = 'price' AND NOT attisdropped)";
     assert_eq!(ask(&tool.target, has_price).await.unwrap(), "false");
 
     tool.run(&["cutover", "ddl", &path]).await.expect(0);
     tool.run(&["cutover", "ddl", &path]).await.expect(0);
     sql(&tool.source, "INSERT INTO item (name, price) VALUES ('priced', 7)").await;
-    until(&tool.target, "SELECT EXISTS (SELECT FROM item WHERE price = 7)").await;
+    until(&tool.target, "SELECT EXISTS (SELECT FROM public.item WHERE price = 7)").await;
 
     let table = "CREATE TABLE parcel (id bigserial PRIMARY KEY, item bigint REFERENCES item,
         weight int NOT NULL);\nCREATE INDEX parcel_item ON parcel (item);\n";
     brought(&tool, "table.sql", table).await;
     sql(&tool.source, "INSERT INTO parcel (item, weight) SELECT id, 3 FROM item").await;
-    until(&tool.target, "SELECT count(*) > 100 FROM parcel").await;
+    until(&tool.target, "SELECT count(*) > 100 FROM public.parcel").await;
 
     switches(&tool, &["cutover", "switch"], "target").await;
     sql(&tool.target, "INSERT INTO parcel (item, weight) VALUES (1, 99)").await;
-    until(&tool.source, "SELECT EXISTS (SELECT FROM parcel WHERE weight = 99)").await;
+    until(&tool.source, "SELECT EXISTS (SELECT FROM public.parcel WHERE weight = 99)").await;
 
     // The same on the other side: what is new there comes back as well.
     brought(&tool, "drop.sql", "ALTER TABLE line DROP COLUMN note;\n").await;
@@ -69,12 +70,12 @@ async fn changes_go_to_both_sides_and_the_way_back_stays_open() {
         "INSERT INTO depot (name) VALUES ('north'); INSERT INTO line VALUES (999, 1)",
     )
     .await;
-    until(&tool.source, "SELECT EXISTS (SELECT FROM depot WHERE name = 'north')").await;
+    until(&tool.source, "SELECT EXISTS (SELECT FROM public.depot WHERE name = 'north')").await;
     switches(&tool, &["rollback", "--yes"], "source").await;
 
     brought(&tool, "name.sql", "ALTER TABLE depot RENAME COLUMN name TO title;\n").await;
     sql(&tool.source, "INSERT INTO depot (title) VALUES ('south')").await;
-    until(&tool.target, "SELECT EXISTS (SELECT FROM depot WHERE title = 'south')").await;
+    until(&tool.target, "SELECT EXISTS (SELECT FROM public.depot WHERE title = 'south')").await;
     switches(&tool, &["cutover", "switch"], "target").await;
 }
 
@@ -104,7 +105,7 @@ async fn killed_between_the_sides_the_same_command_goes_on() {
     tool.run(&["cutover", "ddl", &other]).await.expect(1).naming(&["drop.sql"]);
 
     tool.run(&["cutover", "ddl", &path]).await.expect(0);
-    until(&tool.target, "SELECT count(*) = 150 FROM item").await;
+    until(&tool.target, "SELECT count(*) = 150 FROM public.item").await;
     switches(&tool, &["cutover", "switch"], "target").await;
     switches(&tool, &["rollback", "--yes"], "source").await;
 }
@@ -129,7 +130,8 @@ async fn a_follower_that_has_it_already_is_left_as_it_is() {
         .get(0);
     target
         .batch_execute(&format!(
-            "BEGIN; {text} ALTER PUBLICATION {publication} ADD TABLE parcel;
+            "SET search_path = public; BEGIN; {text}
+             ALTER PUBLICATION {publication} ADD TABLE parcel;
              INSERT INTO xtask_cutover.change (digest, file, new_schemas, new_tables, barrier)
              VALUES ('{digest}', 'table.sql', '{{public}}', '{{parcel}}', 1); COMMIT"
         ))
@@ -138,7 +140,7 @@ async fn a_follower_that_has_it_already_is_left_as_it_is() {
     tool.run(&["cutover", "switch"]).await.expect(3).naming(&["table.sql"]);
     tool.run(&["cutover", "ddl", &path]).await.expect(0);
     sql(&tool.source, "INSERT INTO parcel SELECT generate_series(1, 10)").await;
-    until(&tool.target, "SELECT count(*) = 10 FROM parcel").await;
+    until(&tool.target, "SELECT count(*) = 10 FROM public.parcel").await;
     switches(&tool, &["cutover", "switch"], "target").await;
     switches(&tool, &["rollback", "--yes"], "source").await;
 }

@@ -144,7 +144,7 @@ async fn the_migrations_have_nothing_to_say_against_them() {
         .collect();
     assert_eq!(rules, ["white-space", "require-concurrent-index-creation"]);
 
-    // Where the table comes with the same `up`, nobody waits for it; where it is there, somebody does.
+    // Where the table comes with the same `up` nobody waits for it; where it is there they do.
     copy.write("common/V7__index.sql", "CREATE INDEX late ON rag_documents (source_id);\n");
     let (target, more) = (store.tool.target.secret_conninfo(), ["--migrations", folder.as_str()]);
     let lint = store.command("lint", &[&["--target", target.as_str()][..], &more].concat());

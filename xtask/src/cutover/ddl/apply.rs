@@ -264,8 +264,10 @@ async fn unequal_columns(
              FROM pg_attribute AS a
              LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
              WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
-               AND a.attgenerated = '' AND (a.attidentity <> '' OR pg_get_expr(d.adbin, d.adrelid)
-                   !~ '^(NULL|true|false|-?[0-9.]+|''([^'']|'''')*'')(::[a-z0-9_ .,()\"\\[\\]]+)?$')",
+               AND a.attgenerated = '' AND (a.attidentity <> ''
+                   OR pg_get_expr(d.adbin, d.adrelid)
+                       !~ ('^(NULL|true|false|-?[0-9.]+|'
+                           || '''([^'']|'''')*'')(::[a-z0-9_ .,()\"\\[\\]]+)?$'))",
             &[&known],
         )
         .await
