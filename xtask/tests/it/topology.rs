@@ -40,7 +40,8 @@ async fn answers_searches_and_follows(tool: &Tool, name: &str) {
         assert!(told.contains("this table is fenced"), "{write}: {told}");
     }
     sql(&tool.source, &format!("INSERT INTO item (name) VALUES ('{name}')")).await;
-    until(&tool.target, &format!("SELECT count(*) = 1 FROM public.item WHERE name = '{name}'")).await;
+    until(&tool.target, &format!("SELECT count(*) = 1 FROM public.item WHERE name = '{name}'"))
+        .await;
     let status = tool.status().await;
     assert_eq!((&status["searchable"], &status["serves"]), (&true.into(), &"source".into()));
     assert!(status["lag_bytes"].is_i64(), "{status}");
