@@ -1,7 +1,7 @@
 //! OLTP here, search there: plain PostgreSQL serves, and ParadeDB follows it and answers searches.
-//! The follower's fence is then one of tables: its settings are open, so that search and its loading
-//! work as ever, and triggers keep every copied table from being written. Rows that the subscription
-//! applies pass, because such triggers do not fire for them.
+//! The follower's fence is then one of tables: its settings are open, so that search and its
+//! loading work as ever, and triggers keep every copied table from being written. Rows that the
+//! subscription applies pass, because such triggers do not fire for them.
 //!
 //! That it is so stands on the follower itself. An attempt to switch closes the whole fence first,
 //! and where it is unwound, opens the follower for search again.
