@@ -20,9 +20,9 @@ use crate::cutover::journal::Journal;
 use crate::cutover::lineage::{Phase, Run};
 use crate::cutover::opening::Opened;
 use crate::cutover::plan::Plan;
-use crate::cutover::search;
 use crate::cutover::steps::arm;
 use crate::cutover::verbs::{Operation, not_now};
+use crate::cutover::{fence, search};
 use crate::failure::{Failure, tolerate};
 use crate::pg::endpoint::Session;
 use crate::pg::{facts, replication, state, survey};
@@ -303,6 +303,7 @@ async fn on_one_side(
             tables,
             publication: flow.subscriptions.first().cloned(),
             reader: Some(flow.reader.clone()),
+            is_guarded: false,
             barrier: (wanted.barrier, flow.markers.clone()),
         };
         apply::apply(&flow.serving, change, &request.maker, &along).await.map_err(refusal)?;
@@ -316,6 +317,7 @@ async fn on_one_side(
             tables,
             publication: flow.idle.clone(),
             reader: None,
+            is_guarded: fence::is_searchable(&flow.follower).await?,
             barrier: (wanted.barrier, Vec::new()),
         };
         apply::apply(&flow.follower, change, &request.maker, &along).await.map_err(refusal)?;

@@ -163,6 +163,37 @@ async fn open_from_outside(endpoint: &Endpoint) -> Result<()> {
         .context("let sessions in again")
 }
 
+/// Whether this side follows and is to answer searches: see `topology`.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn is_searchable(session: &Session) -> Result<bool> {
+    let row = session.query_opt("SELECT searchable FROM xtask_cutover.fence", &[]).await?;
+    Ok(row.is_some_and(|row| row.get(0)))
+}
+
+/// Lets sessions in on a follower, whose copied tables the triggers of [`guard_tables`] keep.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn open_for_search(session: &Session) -> Result<()> {
+    session
+        .batch_execute("CALL xtask_cutover.open_for_search()")
+        .await
+        .context("open the follower for search")
+}
+
+/// Forgets that this side answers searches, which its closed fence has ended.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn forget_search(session: &Session) -> Result<()> {
+    session
+        .batch_execute("UPDATE xtask_cutover.fence SET searchable = false")
+        .await
+        .context("end the search on the follower")
+}
+
 /// Whether the fence's settings are in force.
 ///
 /// # Errors
@@ -179,17 +210,21 @@ pub async fn is_closed(session: &Session) -> Result<bool> {
 /// A table stays locked by others for too long.
 pub async fn guard_tables(session: &Session, tables: &[(String, String)]) -> Result<()> {
     for (schema, table) in tables {
-        let statement = format!(
-            "CREATE OR REPLACE TRIGGER xtask_fence
-             BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {}
-             FOR EACH STATEMENT EXECUTE FUNCTION xtask_cutover.refuse_write()",
-            qualified(schema, table)
-        );
-        patiently(session, &statement, LOCK_ATTEMPTS)
+        patiently(session, &guard(schema, table), LOCK_ATTEMPTS)
             .await
             .with_context(|| format!("guard table {schema}.{table}"))?;
     }
     Ok(())
+}
+
+/// The statement that makes such a trigger.
+pub fn guard(schema: &str, table: &str) -> String {
+    format!(
+        "CREATE OR REPLACE TRIGGER xtask_fence
+         BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {}
+         FOR EACH STATEMENT EXECUTE FUNCTION xtask_cutover.refuse_write()",
+        qualified(schema, table)
+    )
 }
 
 /// Takes those triggers away. While the fence is open they do nothing, so one that others keep

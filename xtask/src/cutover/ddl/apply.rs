@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use tokio_postgres::error::SqlState;
 
 use crate::cutover::ddl::change::Change;
-use crate::cutover::refusals;
+use crate::cutover::{fence, refusals};
 use crate::failure::tolerate;
 use crate::pg::endpoint::{Session, identifier, literal, qualified};
 use crate::pg::state::SCHEMA;
@@ -54,6 +54,8 @@ pub struct Along {
     pub publication: Option<String>,
     /// The role of the subscription that reads them, where it shall copy them.
     pub reader: Option<String>,
+    /// Whether the new tables take no writes here but those that follow.
+    pub is_guarded: bool,
     /// The barrier row, and the marker tables that it is written to on this side.
     pub barrier: (i64, Vec<String>),
 }
@@ -177,6 +179,9 @@ fn accompanying(along: &Along) -> String {
         all.push_str(&format!(
             "GRANT pg_read_all_data TO {reader}; ALTER ROLE {reader} BYPASSRLS;"
         ));
+    }
+    for (schema, name) in along.tables.iter().filter(|_| along.is_guarded) {
+        all.push_str(&format!("{};", fence::guard(schema, name)));
     }
     let (id, markers) = &along.barrier;
     for marker in markers {
