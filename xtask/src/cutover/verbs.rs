@@ -172,6 +172,11 @@ async fn survey(
         let [(serving, _), _] = operation.sides(direction);
         refusals.extend(route.objections(&serving).await.into_iter().map(Refusal::from));
     }
+    if copies {
+        let policy = &operation.options.backup;
+        let objections = policy.objections(&operation.source, source).await?;
+        refusals.extend(refusals::of_backup(objections));
+    }
     let mut plan = Plan::survey(source, target).await?;
     plan.search = operation.options.search.clone().filter(|_| copies);
     Ok(Planned {
@@ -193,7 +198,12 @@ pub async fn start(operation: &Operation) -> Result<Outcome> {
         let latest = lineage.latest();
         match lineage.phase() {
             Phase::Absent | Phase::Finished => {}
-            Phase::Copying => return resume(operation, latest, Goal::Follow).await,
+            Phase::Copying => {
+                if !State::of(&latest.records).is_done(Step::Backup) {
+                    approve(&refusals::of_backup(operation.options.backup.objection()))?;
+                }
+                return resume(operation, latest, Goal::Follow).await;
+            }
             Phase::Following if latest.header.parent.is_none() => return Ok(Outcome::Following),
             phase => return Err(not_now("start", phase, &latest.header.run)),
         }
@@ -485,6 +495,7 @@ async fn open(operation: &Operation, journal: &Journal) -> Result<Engine> {
         target,
         options: operation.options.clone(),
         programs,
+        bindirs: operation.bindirs.clone(),
         story: operation.story.clone(),
         interrupt: operation.interrupt.clone(),
         attempt: Default::default(),
