@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
 
 use crate::config;
 use crate::cutover::beginning::{prepare, reach};
@@ -12,11 +11,11 @@ use crate::cutover::ending::{ending, judge};
 use crate::cutover::engine::{Engine, Interrupt, Options, Server};
 use crate::cutover::event::{Event, Outcome, Side, Story};
 use crate::cutover::header::{Direction, FORMAT, Header, Identity};
-use crate::cutover::journal::Journal;
+use crate::cutover::journal::{self, Journal};
 use crate::cutover::lag;
 use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::next::{Goal, State};
-use crate::cutover::plan::{Plan, expected_pause, hex};
+use crate::cutover::plan::{Plan, expected_pause};
 use crate::cutover::refusals::{self, Refusal, Sides};
 use crate::cutover::search;
 use crate::cutover::step::Step;
@@ -383,7 +382,7 @@ fn create(
     parent: Option<&Header>,
     planned: Planned,
 ) -> Result<Journal> {
-    let run = new_run_name();
+    let run = journal::new_run_name();
     let [(source, _), (target, _)] = operation.sides(direction);
     let header = Header {
         format: FORMAT,
@@ -400,12 +399,6 @@ fn create(
     };
     let plan = serde_json::to_value(&planned.plan)?;
     Journal::create(&operation.options.folder, header, plan, operation.story.clone())
-}
-
-/// A name that sorts by time and is short enough for what is named after it.
-fn new_run_name() -> String {
-    let time = Timestamp::now().strftime("%Y%m%dT%H%M%S%3f");
-    format!("{time}-{}", hex(&rand::random::<[u8; 3]>()))
 }
 
 async fn resume(operation: &Operation, run_to_resume: &Run, goal: Goal) -> Result<Outcome> {

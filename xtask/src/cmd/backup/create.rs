@@ -26,7 +26,7 @@ use crate::ui::{self, Format, Ui};
     \n\
     Examples:\n\
     \x20 cargo xtask backup create --source postgresql://postgres@old/rbsdb --folder /backups\n\
-    \x20 cargo xtask backup create --folder /backups --scratch postgresql://postgres@spare/postgres\n\
+    \x20 cargo xtask backup create --folder /backups --scratch postgresql://me@spare/postgres\n\
     \n\
     Exit codes: 0 made and proved, 1 refused or not equal, 2 wrong usage, 3 failed, nothing is \
     left.")]

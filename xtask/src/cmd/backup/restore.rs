@@ -24,7 +24,7 @@ use crate::ui::{self, Format, Ui};
     \n\
     Examples:\n\
     \x20 cargo xtask backup restore FOLDER --target postgresql://postgres@new/empty --dry-run\n\
-    \x20 cargo xtask backup restore FOLDER --target postgresql://postgres@new/empty --yes --jobs 1\n\
+    \x20 cargo xtask backup restore FOLDER --target postgresql://me@new/empty --yes --jobs 1\n\
     \n\
     Exit codes: 0 restored and equal, 1 refused or not equal, 2 wrong usage, 3 failed.")]
 pub struct Arguments {
