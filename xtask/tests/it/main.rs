@@ -4,6 +4,7 @@
 mod backup;
 mod backups;
 mod crash;
+mod ddl;
 mod journals;
 mod measurements;
 mod migrate;
