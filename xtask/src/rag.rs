@@ -5,6 +5,8 @@
 
 pub mod chunk;
 pub mod document;
+pub mod export;
+pub mod http;
 pub mod indexes;
 mod input;
 pub mod load;
