@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod next;
 pub mod plan;
 pub mod refusals;
+pub mod revive;
 pub mod samples;
 pub mod search;
 pub mod status;
@@ -25,6 +26,7 @@ pub mod step;
 pub mod steps;
 #[cfg(test)]
 mod sweep;
+pub mod topology;
 pub mod verbs;
 pub mod verify;
 pub mod way_back;
