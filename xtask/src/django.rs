@@ -214,10 +214,14 @@ fn invocation(endpoint: &Endpoint, place: &Place, request: &Request, record: &Pa
                 .clear_environment()
         }
     };
-    for (name, value) in endpoint.libpq_environment() {
-        if let Some(ours) = name.strip_prefix("PG").filter(|name| FIVE.contains(name)) {
-            invocation = invocation.variable(format!("RBS_PG_{ours}"), &value);
-        }
+    let environment = endpoint.libpq_environment();
+    for ours in FIVE {
+        let theirs = environment.iter().find(|(name, _)| *name == format!("PG{ours}"));
+        // A side without a password has an empty one: a service reads all five.
+        let value = theirs.map_or("", |(_, value)| value.as_str());
+        invocation = invocation.variable(format!("RBS_PG_{ours}"), value);
+    }
+    for (name, value) in environment {
         invocation = invocation.variable(name, value);
     }
     let search: Vec<_> = search.iter().map(|folder| folder.as_os_str()).collect();

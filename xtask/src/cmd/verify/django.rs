@@ -26,8 +26,9 @@ pub async fn run(source: Endpoint, target: Endpoint, tests: Tests, ui: &Ui) -> R
     match proof.new_failures {
         0 => Ok(()),
         count => {
+            let verb = if count == 1 { "test fails" } else { "tests fail" };
             let count = ui::count(count);
-            let message = format!("{count} tests fail on the target and not on the source");
+            let message = format!("{count} {verb} on the target and not on the source");
             Err(Failure::refused(message).hint("they are named above").into())
         }
     }

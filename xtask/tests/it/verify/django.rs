@@ -78,7 +78,7 @@ async fn a_test_that_fails_only_there_is_named() {
     if let Some(why) = lacking(&said) {
         skip!("Django cannot be installed: {why}");
     }
-    let said = said.expect(1).naming(&["1 tests fail on the target and not on the source"]);
+    let said = said.expect(1).naming(&["1 test fails on the target and not on the source"]);
     let proof = &said.lines()[said.lines().len() - 2];
     assert_eq!(proof["source"]["counts"], json!({"passed": 2, "skipped": 1}), "{proof}");
     let [difference] = proof["differences"].as_array().unwrap().as_slice() else {
