@@ -17,6 +17,8 @@ pub mod lineage;
 pub mod metrics;
 pub mod next;
 pub mod plan;
+pub mod planning;
+pub mod privileges;
 pub mod refusals;
 pub mod samples;
 pub mod search;

@@ -26,6 +26,10 @@ pub struct Arguments {
     metrics: MetricsArguments,
     #[command(flatten)]
     search: SearchArguments,
+    /// Begin a run that cannot be turned back after its switch: the source never follows. For a
+    /// role that may not subscribe there
+    #[arg(long)]
+    without_way_back: bool,
 }
 
 /// Runs it.
@@ -33,7 +37,8 @@ pub struct Arguments {
 /// # Errors
 /// As [`verbs::start`].
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation_with_search(&arguments.search, ui)?;
+    let mut operation = arguments.run.operation_with_search(&arguments.search, ui)?;
+    operation.options.without_way_back = arguments.without_way_back;
     listen(&operation.interrupt, ui)?;
     let work = verbs::start(&operation);
     let ended = arguments.metrics.observe_during(&operation, work).await;
