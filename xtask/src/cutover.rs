@@ -20,6 +20,7 @@ pub mod plan;
 pub mod planning;
 pub mod privileges;
 pub mod refusals;
+pub mod revive;
 pub mod samples;
 pub mod search;
 pub mod status;
@@ -27,6 +28,7 @@ pub mod step;
 pub mod steps;
 #[cfg(test)]
 mod sweep;
+pub mod topology;
 pub mod verbs;
 pub mod verify;
 pub mod way_back;

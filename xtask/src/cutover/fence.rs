@@ -56,13 +56,14 @@ pub async fn close(session: &Session, spared: &[i32]) -> Result<()> {
     end_sessions(session, spared).await
 }
 
-/// Closes the fence of the side that serves, unless the attempt was decided or unwound meanwhile.
+/// Closes the fence of the side that serves, unless the attempt was decided, unwound or taken over
+/// meanwhile.
 ///
 /// # Errors
-/// As [`close`]; or the attempt is over.
-pub async fn close_for(session: &Session, run: &str, spared: &[i32]) -> Result<()> {
+/// As [`close`]; or the attempt is over, or not ours any more.
+pub async fn close_for(session: &Session, run: &str, epoch: i64, spared: &[i32]) -> Result<()> {
     session
-        .execute("CALL xtask_cutover.close_fence($1)", &[&run])
+        .execute("CALL xtask_cutover.close_fence($1, $2)", &[&run, &epoch])
         .await
         .context("close the fence")?;
     settle(session).await?;
@@ -84,7 +85,8 @@ async fn settle(session: &Session) -> Result<()> {
 /// # Errors
 /// As [`close`].
 pub async fn send_away(session: &Session, spared: &[i32]) -> Result<()> {
-    if session.is_superuser {
+    // A tool that was frozen may find that this side serves again.
+    if session.is_superuser || !is_closed(session).await? {
         return Ok(());
     }
     settle(session).await?;
@@ -181,6 +183,18 @@ pub async fn open(endpoint: &Endpoint) -> Result<()> {
     session.batch_execute("CALL xtask_cutover.open_fence()").await.context("open the fence")
 }
 
+/// Opens the fence of the side that a run has decided for, unless a later run has begun there.
+///
+/// # Errors
+/// A later run has begun, or the connection is lost.
+pub async fn open_for(session: &Session, run: &str) -> Result<()> {
+    session
+        .execute("CALL xtask_cutover.open_fence($1)", &[&run])
+        .await
+        .context("open the target")?;
+    Ok(())
+}
+
 /// Lets sessions in again, from a database that is not fenced.
 async fn open_from_outside(endpoint: &Endpoint) -> Result<()> {
     let database = crate::pg::endpoint::identifier(&endpoint.database);
@@ -189,6 +203,37 @@ async fn open_from_outside(endpoint: &Endpoint) -> Result<()> {
         .batch_execute(&format!("ALTER DATABASE {database} CONNECTION LIMIT -1"))
         .await
         .context("let sessions in again")
+}
+
+/// Whether this side follows and is to answer searches: see `topology`.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn is_searchable(session: &Session) -> Result<bool> {
+    let row = session.query_opt("SELECT searchable FROM xtask_cutover.fence", &[]).await?;
+    Ok(row.is_some_and(|row| row.get(0)))
+}
+
+/// Lets sessions in on a follower, whose copied tables the triggers of [`guard_tables`] keep.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn open_for_search(session: &Session) -> Result<()> {
+    session
+        .batch_execute("CALL xtask_cutover.open_for_search()")
+        .await
+        .context("open the follower for search")
+}
+
+/// Forgets that this side answers searches, which its closed fence has ended.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn forget_search(session: &Session) -> Result<()> {
+    session
+        .batch_execute("UPDATE xtask_cutover.fence SET searchable = false")
+        .await
+        .context("end the search on the follower")
 }
 
 /// Whether the fence's settings are in force.

@@ -83,9 +83,8 @@ pub(super) async fn default_privileges(source: &Session, target: &Session) -> Re
     let theirs = read(target.query(sql, &[]).await?);
     let refuse = |[place, kind, grantee]: &[String; 3]| {
         let problem = format!("new {kind} of {place} on the target would be granted to {grantee}");
-        let statement = format!(
-            "ALTER DEFAULT PRIVILEGES FOR ROLE {place} REVOKE ALL ON {kind} FROM {grantee}"
-        );
+        let whose = format!("ALTER DEFAULT PRIVILEGES FOR ROLE {place}");
+        let statement = format!("{whose} REVOKE ALL ON {kind} FROM {grantee}");
         Refusal::new("default-privileges", problem, format!("on the target: {statement}"))
     };
     Ok(theirs.iter().filter(|one| !ours.contains(one)).map(refuse).collect())

@@ -6,7 +6,8 @@ WITH me AS (
     FROM pg_roles WHERE rolname = current_user
 ), member AS (
     SELECT wanted, pg_has_role(wanted, 'USAGE') AS held
-    FROM (VALUES ('pg_create_subscription'), ('pg_signal_backend'), ('pg_read_all_stats')) AS v (wanted)
+    FROM (VALUES ('pg_create_subscription'), ('pg_signal_backend'), ('pg_read_all_stats'))
+         AS roles (wanted)
 )
 SELECT name, held, statement
 FROM (

@@ -61,20 +61,27 @@ CREATE TABLE IF NOT EXISTS xtask_cutover.fence (
     -- After its settings were committed: a session that began later meets them and the triggers.
     settled_at timestamptz,
     former_connection_limit integer NOT NULL DEFAULT -1,
-    former_read_only text
+    former_read_only text,
+    -- A follower that answers searches: its settings are open, and the copied tables take no
+    -- writes. It outlives a fence that an attempt to switch has closed, until that is decided.
+    searchable boolean NOT NULL DEFAULT false
 );
 INSERT INTO xtask_cutover.fence DEFAULT VALUES ON CONFLICT DO NOTHING;
 
 -- The settings half of the fence. Takes effect for new sessions; the caller ends the old ones. Of a
--- run it closes only while nothing is decided, in one transaction with that look: a tool that was
--- frozen before it must not fence a source that the dead-man has given back to its clients.
-CREATE OR REPLACE PROCEDURE xtask_cutover.close_fence(for_run text DEFAULT NULL)
+-- run it closes only while nothing is decided and nobody else has taken the run over, in one
+-- transaction with that look: a tool that was frozen before it must not fence a source that the
+-- dead-man has given back to its clients.
+CREATE OR REPLACE PROCEDURE xtask_cutover.close_fence(
+    for_run text DEFAULT NULL, own_epoch bigint DEFAULT NULL
+)
 LANGUAGE plpgsql AS $procedure$
 BEGIN
     IF for_run IS NOT NULL THEN
-        PERFORM FROM xtask_cutover.run WHERE id = for_run AND decision IS NULL FOR UPDATE;
+        PERFORM FROM xtask_cutover.run
+        WHERE id = for_run AND epoch = own_epoch AND decision IS NULL FOR UPDATE;
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'the attempt was unwound before its fence';
+            RAISE EXCEPTION 'the attempt was unwound or taken over before its fence';
         END IF;
     END IF;
     UPDATE xtask_cutover.fence
@@ -99,12 +106,17 @@ BEGIN
 END
 $procedure$;
 
--- Gives the database the settings back that it had before the fence.
-CREATE OR REPLACE PROCEDURE xtask_cutover.open_fence()
+-- Gives the database the settings back that it had before the fence. For a run whose target this
+-- side is, it opens only while no later run has begun here: a tool that was frozen after its
+-- decision must not open a side that a rollback has fenced since.
+CREATE OR REPLACE PROCEDURE xtask_cutover.open_fence(for_run text DEFAULT NULL)
 LANGUAGE plpgsql AS $procedure$
 DECLARE
     former xtask_cutover.fence;
 BEGIN
+    IF EXISTS (SELECT FROM xtask_cutover.run WHERE parent = for_run) THEN
+        RAISE EXCEPTION 'a later run has begun on this side';
+    END IF;
     SELECT * INTO former FROM xtask_cutover.fence WHERE closed FOR UPDATE;
     IF NOT FOUND THEN
         RETURN;
@@ -118,7 +130,17 @@ BEGIN
     END IF;
     EXECUTE pg_catalog.format('ALTER DATABASE %I CONNECTION LIMIT %s',
                               pg_catalog.current_database(), former.former_connection_limit);
-    UPDATE xtask_cutover.fence SET closed = false;
+    UPDATE xtask_cutover.fence SET closed = false, searchable = false;
+END
+$procedure$;
+
+-- Opens a follower for search: the settings in force before the fence, while triggers keep every
+-- copied table from being written. Both in one transaction.
+CREATE OR REPLACE PROCEDURE xtask_cutover.open_for_search()
+LANGUAGE plpgsql AS $procedure$
+BEGIN
+    CALL xtask_cutover.open_fence();
+    UPDATE xtask_cutover.fence SET searchable = true;
 END
 $procedure$;
 
@@ -129,8 +151,8 @@ $procedure$;
 CREATE OR REPLACE FUNCTION xtask_cutover.refuse_write() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $function$
 BEGIN
-    IF (SELECT closed FROM xtask_cutover.fence) THEN
-        RAISE EXCEPTION 'this database is fenced: the service is moving to another server'
+    IF (SELECT closed OR searchable FROM xtask_cutover.fence) THEN
+        RAISE EXCEPTION 'this table is fenced: the service writes on another server'
             USING ERRCODE = 'read_only_sql_transaction',
                   HINT = 'reconnect through the service''s own address';
     END IF;

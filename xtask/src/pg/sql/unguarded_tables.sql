@@ -7,5 +7,6 @@ WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
   AND NOT EXISTS (SELECT FROM pg_depend AS d
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
   AND NOT EXISTS (SELECT FROM pg_trigger AS t
-                  WHERE t.tgrelid = c.oid AND t.tgname = 'xtask_fence' AND t.tgenabled IN ('O', 'A'))
+                  WHERE t.tgrelid = c.oid AND t.tgname = 'xtask_fence'
+                    AND t.tgenabled IN ('O', 'A'))
 ORDER BY 1, 2
