@@ -140,8 +140,10 @@ mod tests {
     fn every_right_that_is_asked_has_its_words() {
         let asked = include_str!("../pg/sql/rights.sql");
         let literals = asked.lines().filter_map(|line| {
-            let rest = line.trim().strip_prefix("SELECT ")?.split_once(", '")?.1;
-            Some(rest.split_once('\'')?.0)
+            let rest = line.trim().strip_prefix("SELECT ")?;
+            // Each begins with its rank.
+            let rest = rest.trim_start_matches(|rank: char| rank.is_ascii_digit());
+            Some(rest.strip_prefix(", '")?.split_once('\'')?.0)
         });
         let names: Vec<&str> = literals.collect();
         assert_eq!(names.len(), 5, "{names:?}");
