@@ -19,6 +19,8 @@ pub mod metrics;
 pub mod next;
 pub mod opening;
 pub mod plan;
+pub mod planning;
+pub mod privileges;
 pub mod refusals;
 pub mod revive;
 pub mod samples;

@@ -87,6 +87,7 @@ pub fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
         catch_up_limit: Duration::from_secs(600),
         route: Some(route),
         accepts_unlimited_wal: false,
+        without_way_back: false,
         keep_copy: false,
         folder,
         search: None,

@@ -6,6 +6,7 @@ pub mod digest;
 pub mod endpoint;
 pub mod facts;
 pub mod replication;
+pub mod rights;
 pub mod sequences;
 pub mod slots;
 pub mod snapshot;

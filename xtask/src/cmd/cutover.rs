@@ -250,6 +250,7 @@ impl RunArguments {
                 catch_up_limit: Duration::from_secs(self.catch_up_limit),
                 route: self.route()?,
                 accepts_unlimited_wal: self.accept_unlimited_wal,
+                without_way_back: false,
                 keep_copy: false,
                 folder: self.journal_dir.clone(),
                 search: None,

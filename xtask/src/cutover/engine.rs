@@ -78,6 +78,8 @@ pub struct Options {
     pub route: Option<Route>,
     /// Whether slots may keep WAL without limit.
     pub accepts_unlimited_wal: bool,
+    /// Whether a new run shall have no way back.
+    pub without_way_back: bool,
     /// Whether removing a run leaves the copied tables.
     pub keep_copy: bool,
     /// The folder of journals, dumps and logs.
@@ -143,6 +145,11 @@ impl Server {
         let session = Arc::new(session);
         self.session = Some(session.clone());
         Ok(session)
+    }
+
+    /// The tool's session here, where it is open.
+    pub fn open_session(&self) -> Option<Arc<Session>> {
+        self.session.clone().filter(|session| !session.is_lost())
     }
 
     /// A session for one purpose, on the server that the run knows.

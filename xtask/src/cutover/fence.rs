@@ -1,5 +1,9 @@
 //! Who may write. The fence is made of settings, of ended sessions and, against superusers, of
 //! triggers; that it stands is a proof, which only looking at the server can give.
+//!
+//! A superuser keeps every other session out by the connection limit. The owner of a database
+//! would keep itself out, so its fence lets sessions in, and rests on the triggers: they are on
+//! every table, which is a part of the proof, and whoever began behind the fence meets them.
 
 use std::time::{Duration, Instant};
 
@@ -48,6 +52,7 @@ impl Drained {
 /// A session does not end in time, or the connection is lost.
 pub async fn close(session: &Session, spared: &[i32]) -> Result<()> {
     session.batch_execute("CALL xtask_cutover.close_fence()").await.context("close the fence")?;
+    settle(session).await?;
     end_sessions(session, spared).await
 }
 
@@ -61,6 +66,30 @@ pub async fn close_for(session: &Session, run: &str, epoch: i64, spared: &[i32])
         .execute("CALL xtask_cutover.close_fence($1, $2)", &[&run, &epoch])
         .await
         .context("close the fence")?;
+    settle(session).await?;
+    end_sessions(session, spared).await
+}
+
+/// Notes a moment at which the settings and the triggers' flag were in force for everybody.
+async fn settle(session: &Session) -> Result<()> {
+    if !session.is_superuser {
+        let sql = "UPDATE xtask_cutover.fence SET settled_at = clock_timestamp()";
+        session.batch_execute(sql).await.context("note when the fence was closed")?;
+    }
+    Ok(())
+}
+
+/// Ends the sessions of clients that came to a fenced side before they were pointed elsewhere: a
+/// fence of an owner lets them in to read, and they would stay.
+///
+/// # Errors
+/// As [`close`].
+pub async fn send_away(session: &Session, spared: &[i32]) -> Result<()> {
+    // A tool that was frozen may find that this side serves again.
+    if session.is_superuser || !is_closed(session).await? {
+        return Ok(());
+    }
+    settle(session).await?;
     end_sessions(session, spared).await
 }
 
@@ -68,15 +97,7 @@ async fn end_sessions(session: &Session, spared: &[i32]) -> Result<()> {
     let begun = Instant::now();
     loop {
         let ended = session
-            .query(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                 WHERE datname = current_database() AND pid <> pg_backend_pid()
-                   AND pid <> ALL ($1)
-                   AND backend_type NOT IN ('walsender', 'autovacuum worker', 'parallel worker',
-                       'logical replication apply worker', 'logical replication parallel worker',
-                       'logical replication worker', 'logical replication tablesync worker')",
-                &[&spared],
-            )
+            .query(include_str!("../pg/sql/end_sessions.sql"), &[&spared, &session.is_superuser])
             .await
             .context("end the clients' sessions")?;
         if ended.is_empty() {
@@ -115,14 +136,35 @@ async fn look_twice(session: &Session, spared: &[i32]) -> Result<Fence> {
 
 async fn look_once(session: &Session, spared: &[i32]) -> Result<()> {
     let row = session
-        .query_one(include_str!("../pg/sql/fence_observation.sql"), &[&spared])
+        .query_one(
+            include_str!("../pg/sql/fence_observation.sql"),
+            &[&spared, &session.is_superuser],
+        )
         .await
         .context("look at the fence")?;
     let gap: Option<String> = row.get(0);
-    match gap {
-        None => Ok(()),
-        Some(gap) => bail!("the fence has a gap: {gap}"),
+    if let Some(gap) = gap {
+        bail!("the fence has a gap: {gap}");
     }
+    if session.is_superuser {
+        return Ok(());
+    }
+    match unguarded_tables(session).await?.first() {
+        None => Ok(()),
+        Some((schema, table)) => {
+            bail!("the fence has a gap: table {schema}.{table} has no trigger of it")
+        }
+    }
+}
+
+/// The tables of the service that no trigger of the fence guards.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn unguarded_tables(session: &Session) -> Result<Vec<(String, String)>> {
+    let rows = session.query(include_str!("../pg/sql/unguarded_tables.sql"), &[]).await;
+    let rows = rows.context("look for tables without the fence's trigger")?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// Opens the fence again: the settings are as they were before.

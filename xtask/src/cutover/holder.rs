@@ -261,7 +261,13 @@ async fn hold_snapshot(
         match on_ddl {
             OnDdl::Cancel => {
                 for waiter in waiters {
-                    watcher.query("SELECT pg_cancel_backend($1)", &[&waiter]).await?;
+                    // A superuser's statement is not ours to cancel where we are none. Rather than
+                    // keep readers behind it, the error lets the snapshot go.
+                    let sql = "SELECT pg_cancel_backend($1)";
+                    watcher
+                        .query(sql, &[&waiter])
+                        .await
+                        .context("cancel who waits for the copy")?;
                 }
             }
             OnDdl::Yield if waiters.is_empty() => {}

@@ -62,6 +62,9 @@ pub struct Plan {
     /// The objects of search that only the serving side has, and that stay behind with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_behind: Vec<String>,
+    /// Whether the source never follows: then a switch cannot be turned back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_way_back: bool,
 }
 
 impl Plan {
@@ -84,12 +87,13 @@ impl Plan {
             target_version: target.version,
             tables,
             published,
-            sequences: sequences::read(source).await?.len(),
+            sequences: sequences::count(source).await?,
             fingerprint: fingerprint(source).await?,
             superuser_clients: superuser_clients(source).await?,
             search: None,
             kept: search::standing(target).await?,
             left_behind: Vec::new(),
+            without_way_back: false,
         })
     }
 

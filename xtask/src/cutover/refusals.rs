@@ -17,17 +17,16 @@ use crate::pg::replication;
 use crate::pg::state;
 use crate::route::Objection;
 
+mod owners;
+mod roles;
+
+pub use owners::{NOT_SUPERUSER, missed};
+
 /// The oldest major version that this tool moves: older servers cannot stop a subscription at its
 /// first error.
 const OLDEST_MAJOR: i32 = 15;
 /// Slots, senders and workers that a run needs free on each side: three batches and the way back.
 const NEEDED_SLOTS: i64 = 4;
-
-/// The rule that all other checks rest on.
-pub const NOT_SUPERUSER: &str = "not-superuser";
-/// Settings whose value is a list of names (`GUC_LIST_QUOTE` in PostgreSQL's source).
-const LIST_SETTINGS: [&str; 4] =
-    ["search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"];
 
 /// One reason to say no, or to take note.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,13 +83,15 @@ pub struct Sides<'a> {
     pub migrations: &'a Path,
     /// Whether slots may keep WAL without limit.
     pub accepts_unlimited_wal: bool,
+    /// Whether the run shall have no way back: then the source's server dials nobody.
+    pub without_way_back: bool,
 }
 
-/// Runs every check.
+/// Runs every check; `may_look` where our roles have the privileges that the last ones need.
 ///
 /// # Errors
 /// A side cannot be read. A refusal is no error.
-pub async fn find(sides: &Sides<'_>) -> Result<Vec<Refusal>> {
+pub async fn find(sides: &Sides<'_>, may_look: bool) -> Result<Vec<Refusal>> {
     let mut all = Vec::new();
     let (source, target) = (sides.source, sides.target);
     if state::identity(source).await? == state::identity(target).await? {
@@ -99,12 +100,14 @@ pub async fn find(sides: &Sides<'_>) -> Result<Vec<Refusal>> {
         return Ok(all);
     }
     all.extend(versions(source.major(), target.major(), sides.copies));
-    all.extend(rights("source", source).await?);
-    all.extend(rights("target", target).await?);
+    all.extend(owners::superuser("source", source).await?);
+    all.extend(owners::superuser("target", target).await?);
     if all.iter().any(|refusal| refusal.name == NOT_SUPERUSER) {
         // Without the right to look, the rest could only be guessed.
         return Ok(all);
     }
+    all.extend(owners::owners(sides).await?);
+    all.extend(owners::beyond_owners(sides).await?);
     for (side, session) in [("source", source), ("target", target)] {
         all.extend(settings(side, session).await?);
         all.extend(prepared_transactions(side, session).await?);
@@ -116,9 +119,11 @@ pub async fn find(sides: &Sides<'_>) -> Result<Vec<Refusal>> {
     all.extend(objects(source).await?);
     if sides.copies {
         all.extend(extensions(source, target).await?);
-        all.extend(roles(source, target).await?);
+        all.extend(roles::missing(source, target).await?);
+        all.extend(roles::rights(source, target).await?);
+        all.extend(roles::default_privileges(source, target).await?);
     }
-    all.extend(role_settings(source, target).await?);
+    all.extend(roles::settings(source, target, sides.copies).await?);
     all.extend(database_rights(source, target).await?);
     all.extend(other_replication(source).await?);
     if sides.copies {
@@ -127,7 +132,7 @@ pub async fn find(sides: &Sides<'_>) -> Result<Vec<Refusal>> {
     if let Some(choice) = sides.search {
         all.extend(migrations(target, choice, sides.migrations).await?);
     }
-    if all.iter().all(|refusal| refusal.is_warning) {
+    if may_look && all.iter().all(|refusal| refusal.is_warning) {
         all.extend(peers(sides).await);
         all.extend(client_login(sides).await);
     }
@@ -155,17 +160,6 @@ fn versions(source: i32, target: i32, copies: bool) -> Vec<Refusal> {
     all
 }
 
-async fn rights(side: &str, session: &Session) -> Result<Vec<Refusal>> {
-    let sql = "SELECT rolname::text, rolsuper FROM pg_roles WHERE rolname = current_user";
-    let row = session.query_one(sql, &[]).await?;
-    let (role, is_superuser): (String, bool) = (row.get(0), row.get(1));
-    if is_superuser {
-        return Ok(Vec::new());
-    }
-    let problem = format!("role {role} is not a superuser on the {side}");
-    Ok(vec![Refusal::new(NOT_SUPERUSER, problem, "connect as a superuser for the run")])
-}
-
 async fn settings(side: &str, session: &Session) -> Result<Vec<Refusal>> {
     let mut all = Vec::new();
     let level: String = session.query_one("SHOW wal_level", &[]).await?.get(0);
@@ -181,7 +175,7 @@ async fn settings(side: &str, session: &Session) -> Result<Vec<Refusal>> {
                      WHEN 'max_replication_slots' THEN (SELECT count(*) FROM pg_replication_slots)
                      WHEN 'max_wal_senders' THEN (SELECT count(*) FROM pg_stat_replication)
                      WHEN 'max_active_replication_origins'
-                         THEN (SELECT count(*) FROM pg_replication_origin_status)
+                         THEN (SELECT count(*) FROM pg_replication_origin)
                      ELSE (SELECT count(*) FROM pg_subscription WHERE subenabled) END AS used
                  FROM pg_settings
                  WHERE name IN ('max_replication_slots', 'max_wal_senders',
@@ -285,44 +279,6 @@ async fn extensions(source: &Session, target: &Session) -> Result<Vec<Refusal>> 
         }
     }
     Ok(all)
-}
-
-async fn roles(source: &Session, target: &Session) -> Result<Vec<Refusal>> {
-    let needed = source.query(include_str!("../pg/sql/needed_roles.sql"), &[]).await?;
-    let present = target.query("SELECT rolname::text FROM pg_roles", &[]).await?;
-    let present: Vec<String> = present.iter().map(|row| row.get(0)).collect();
-    let mut all = Vec::new();
-    for row in needed {
-        let (name, can_login): (String, bool) = (row.get(0), row.get(1));
-        if !present.contains(&name) {
-            let login = if can_login { "LOGIN PASSWORD '…'" } else { "NOLOGIN" };
-            let fix = format!("on the target: CREATE ROLE {} {login}", identifier(&name));
-            all.push(Refusal::new("role", format!("role {name} is missing on the target"), fix));
-        }
-    }
-    Ok(all)
-}
-
-/// `ALTER ROLE … SET` and `ALTER DATABASE … SET`, which no schema dump carries.
-async fn role_settings(source: &Session, target: &Session) -> Result<Vec<Refusal>> {
-    let sql = include_str!("../pg/sql/role_settings.sql");
-    let read = |rows: Vec<tokio_postgres::Row>| -> Vec<(String, String)> {
-        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
-    };
-    // The database may have another name there, and it is there that the setting is missing.
-    let database: String = target.query_one("SELECT current_database()::text", &[]).await?.get(0);
-    let ours = read(source.query(sql, &[&true, &database]).await?);
-    let theirs = read(target.query(sql, &[&false, &database]).await?);
-    let missing = ours.into_iter().filter(|setting| !theirs.contains(setting));
-    let refuse = |(owner, setting): (String, String)| {
-        let (name, value) = setting.split_once('=').unwrap_or((&setting, ""));
-        let problem = format!("{owner} has {setting} on the source and not on the target");
-        // A list is stored with its elements quoted; as one literal it would be one element.
-        let value = if LIST_SETTINGS.contains(&name) { value.into() } else { literal(value) };
-        let fix = format!("on the target: ALTER {owner} SET {name} = {value}");
-        Refusal::new("role-setting", problem, fix)
-    };
-    Ok(missing.map(refuse).collect())
 }
 
 /// Owner and grants of the database itself, which no dump of its contents carries.
@@ -436,6 +392,9 @@ async fn peers(sides: &Sides<'_>) -> Vec<Refusal> {
         ("target", sides.target, "--source-for-target", sides.source_for_target),
     ];
     for (side, session, option, peer) in dials {
+        if side == "source" && sides.without_way_back {
+            continue;
+        }
         if let Err(error) = replication::dial(session, peer).await {
             let problem = format!("the {side}'s server cannot reach {peer}: {error:#}");
             let fix = format!("name an address that it can reach: {option} URL; check pg_hba.conf");

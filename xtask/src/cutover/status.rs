@@ -208,6 +208,10 @@ async fn observe(
     plain: Option<&Session>,
     paradedb: Option<&Session>,
 ) -> (WayBack, Option<i64>) {
+    let decided = lineage.decided();
+    if decided.is_some_and(|run| run.plan().is_ok_and(|plan| plan.without_way_back)) {
+        return (WayBack::Lost(way_back::WITHOUT.into()), None);
+    }
     let (Some(plain), Some(paradedb)) = (plain, paradedb) else {
         return (WayBack::AtRisk("a server does not answer".into()), None);
     };
@@ -219,7 +223,7 @@ async fn observe(
         return (WayBack::Lost("the run is finished".into()), None);
     }
     // An attempt at the next turn changes nothing about the way back until it is decided.
-    let Some(decided) = lineage.decided() else {
+    let Some(decided) = decided else {
         let header = &lineage.latest().header;
         let slot = header.object(header.direction, 1);
         return (WayBack::NotNeeded, replication::lag(sides(header).0, &slot).await.ok());

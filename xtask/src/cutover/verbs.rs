@@ -4,24 +4,25 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::cutover::beginning::{prepare, reach};
+use crate::cutover::beginning::prepare;
 use crate::cutover::drive::drive;
 use crate::cutover::ending::{ending, judge};
 use crate::cutover::engine::{Interrupt, Options};
 use crate::cutover::event::{Outcome, Side, Story};
-use crate::cutover::header::{Direction, FORMAT, Header, Identity};
+use crate::cutover::header::{Direction, FORMAT, Header};
 use crate::cutover::journal::{self, Journal};
 use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::next::{Goal, State};
 use crate::cutover::opening::Opened;
-use crate::cutover::plan::{Plan, expected_pause};
-use crate::cutover::refusals::{self, Refusal, Sides};
+use crate::cutover::plan::Plan;
+use crate::cutover::planning::{self, Planned};
+use crate::cutover::refusals;
 use crate::cutover::search;
 use crate::cutover::step::Step;
 use crate::cutover::steps::certify;
+use crate::cutover::way_back;
 use crate::failure::Failure;
-use crate::pg::endpoint::{Endpoint, Session};
-use crate::pg::state;
+use crate::pg::endpoint::Endpoint;
 
 /// What a person asked for: two servers and how to go about it.
 #[derive(Clone)]
@@ -48,52 +49,6 @@ pub struct Operation {
     pub story: Story,
     /// Whether somebody asked to stop.
     pub interrupt: Interrupt,
-}
-
-/// What `plan` found.
-#[derive(Debug, serde::Serialize)]
-pub struct Planned {
-    /// What would be moved.
-    pub plan: Plan,
-    /// Why not, and what to take note of.
-    pub refusals: Vec<Refusal>,
-    /// Who the source is.
-    pub source: Identity,
-    /// Who the target is.
-    pub target: Identity,
-    /// What the database part of the pause is expected to take, in milliseconds.
-    pub expected_pause_ms: f64,
-}
-
-impl Planned {
-    /// Whether nothing stands in the way.
-    pub fn is_approved(&self) -> bool {
-        self.refusals.iter().all(|refusal| refusal.is_warning)
-    }
-
-    /// The refusal of the whole plan, where it has one.
-    ///
-    /// # Errors
-    /// Something stands in the way.
-    pub fn approve(&self) -> Result<()> {
-        approve(&self.refusals)
-    }
-}
-
-fn approve(refusals: &[Refusal]) -> Result<()> {
-    let against: Vec<&Refusal> = refusals.iter().filter(|refusal| !refusal.is_warning).collect();
-    if against.is_empty() {
-        return Ok(());
-    }
-    let reasons: Vec<String> =
-        against.iter().map(|one| format!("\n  - {}: {}", one.problem, one.fix)).collect();
-    Err(Failure::refused(format!(
-        "the plan is refused for {} reasons:{}",
-        against.len(),
-        reasons.concat()
-    ))
-    .hint("mend them and run `cargo xtask cutover plan` again; nothing was changed")
-    .into())
 }
 
 impl Operation {
@@ -131,64 +86,6 @@ impl Operation {
     }
 }
 
-/// Surveys both sides; touches nothing.
-///
-/// # Errors
-/// A side cannot be reached or read. Refusals are no error here.
-pub async fn plan(operation: &Operation) -> Result<Planned> {
-    let source = reach(&operation.source, Side::Source).await?;
-    let target = reach(&operation.target, Side::Target).await?;
-    survey(operation, Direction::Forward, &source, &target, true).await
-}
-
-async fn survey(
-    operation: &Operation,
-    direction: Direction,
-    source: &Session,
-    target: &Session,
-    copies: bool,
-) -> Result<Planned> {
-    let client = match &operation.options.route {
-        Some(route) => Some(route.client()?),
-        None => None,
-    };
-    let [(_, source_peer), (_, target_peer)] = operation.sides(direction);
-    let sides = Sides {
-        source,
-        target,
-        source_for_target: &source_peer,
-        target_for_source: &target_peer,
-        client: client.as_ref(),
-        copies,
-        search: operation.options.search.as_ref().filter(|_| copies),
-        migrations: &operation.options.migrations,
-        accepts_unlimited_wal: operation.options.accepts_unlimited_wal,
-    };
-    let mut refusals = refusals::find(&sides).await?;
-    if refusals.iter().any(|refusal| refusal.name == refusals::NOT_SUPERUSER) {
-        // There is nothing to show that such a role could see.
-        approve(&refusals)?;
-    }
-    if let Some(route) = &operation.options.route {
-        let [(serving, _), _] = operation.sides(direction);
-        refusals.extend(route.objections(&serving).await.into_iter().map(Refusal::from));
-    }
-    if copies {
-        let policy = &operation.options.backup;
-        let objections = policy.objections(&operation.source, source).await?;
-        refusals.extend(refusals::of_backup(objections));
-    }
-    let mut plan = Plan::survey(source, target).await?;
-    plan.search = operation.options.search.clone().filter(|_| copies);
-    Ok(Planned {
-        refusals,
-        plan,
-        source: state::identity(source).await?,
-        target: state::identity(target).await?,
-        expected_pause_ms: expected_pause(source, target).await?,
-    })
-}
-
 /// Copies everything and lets the target follow; goes on where an earlier `start` ended.
 ///
 /// # Errors
@@ -201,7 +98,8 @@ pub async fn start(operation: &Operation) -> Result<Outcome> {
             Phase::Absent | Phase::Finished => {}
             Phase::Copying => {
                 if !State::of(&latest.records).is_done(Step::Backup) {
-                    approve(&refusals::of_backup(operation.options.backup.objection()))?;
+                    let missing = refusals::of_backup(operation.options.backup.objection());
+                    planning::approve(&missing)?;
                 }
                 return resume(operation, latest, Goal::Follow).await;
             }
@@ -209,7 +107,7 @@ pub async fn start(operation: &Operation) -> Result<Outcome> {
             phase => return Err(not_now("start", phase, &latest.header.run)),
         }
     }
-    let planned = plan(operation).await?;
+    let planned = planning::plan(operation).await?;
     for warning in planned.refusals.iter().filter(|refusal| refusal.is_warning) {
         operation.story.warning(format!("{}; {}", warning.problem, warning.fix));
     }
@@ -249,10 +147,24 @@ pub fn preview_rollback(operation: &Operation) -> Result<Rollback> {
     }
     let is_root = lineage.latest().header.parent.is_none();
     Ok(match (lineage.served_by(), is_root) {
-        (Direction::Forward, _) => Rollback::TurnBack,
+        (Direction::Forward, _) => {
+            assert_way_back(&lineage)?;
+            Rollback::TurnBack
+        }
         (Direction::Backward, true) => Rollback::Remove,
         (Direction::Backward, false) => Rollback::Nothing,
     })
+}
+
+/// Refuses where the run was begun without a way back.
+fn assert_way_back(lineage: &Lineage) -> Result<()> {
+    let Some(decided) = lineage.decided() else { return Ok(()) };
+    if decided.plan()?.without_way_back {
+        return Err(Failure::refused(format!("there is no way back: {}", way_back::WITHOUT))
+            .hint("the target serves: stay there, and cargo xtask cutover finish")
+            .into());
+    }
+    Ok(())
 }
 
 /// Lets the plain server serve again.
@@ -306,7 +218,7 @@ async fn turn_by_child(
     let [(source, _), (target, _)] = operation.sides(direction);
     let source = source.connect("plan").await?;
     let target = target.connect("plan").await?;
-    let mut planned = survey(operation, direction, &source, &target, false).await?;
+    let mut planned = planning::survey(operation, direction, &source, &target, false).await?;
     planned.approve()?;
     let standing = search::standing(&source).await?;
     planned.plan.keep_to(&parent.plan()?, standing);
@@ -415,7 +327,7 @@ pub fn course(header: &Header, plan: &Plan) -> Vec<Step> {
     let is_root = header.parent.is_none();
     let has = |step: &Step| match step {
         Step::Migrate => is_root && plan.search.is_some(),
-        Step::Arm => true,
+        Step::Arm => !plan.without_way_back,
         step => is_root || *step >= Step::Gate,
     };
     Step::ALL.into_iter().filter(has).collect()

@@ -12,6 +12,9 @@ use crate::pg::replication;
 /// More WAL than this between the serving side and the other is worth a warning, in bytes.
 const LAG_AT_RISK: i64 = 256 << 20;
 
+/// Why there is none, where nobody wanted one.
+pub const WITHOUT: &str = "the run was begun with --without-way-back";
+
 /// What the way back rests on.
 pub struct Observed {
     /// The verdict.

@@ -334,6 +334,8 @@ pub struct Session {
     client: tokio_postgres::Client,
     /// `server_version_num`, such as `160014`.
     pub version: i32,
+    /// Whether its role is a superuser.
+    pub is_superuser: bool,
     backend: tokio::sync::OnceCell<i32>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -348,10 +350,11 @@ impl Session {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let version = connection.parameter("server_version").map_or(0, version_number);
+        let is_superuser = connection.parameter("is_superuser") == Some("on");
         let task = tokio::spawn(async move {
             tolerate(connection.await, "whoever waits for an answer on it gets the error");
         });
-        Session { client, version, backend: Default::default(), task }
+        Session { client, version, is_superuser, backend: Default::default(), task }
     }
 
     /// The server's major version.

@@ -8,6 +8,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::pg::endpoint::{Endpoint, Session, identifier, literal, qualified};
 
+mod quiet;
 mod slot;
 mod socket;
 
@@ -111,8 +112,17 @@ pub async fn drop_role(session: &Session, name: &str) -> Result<()> {
         return Ok(());
     }
     let role = identifier(name);
+    // Who made a role may drop it, and yet not what it owns: it has the one grant of ours.
+    let grants = match session.is_superuser {
+        true => format!("DROP OWNED BY {role}"),
+        false => {
+            let sql = "SELECT current_database()::text";
+            let database: String = session.query_one(sql, &[]).await?.get(0);
+            format!("REVOKE ALL ON DATABASE {} FROM {role}", identifier(&database))
+        }
+    };
     session
-        .batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
+        .batch_execute(&format!("{grants}; DROP ROLE {role}"))
         .await
         .with_context(|| format!("drop the replication role {name}"))
 }
@@ -145,10 +155,10 @@ pub struct Subscribe<'a> {
 pub async fn subscribe(session: &Session, wanted: &Subscribe<'_>) -> Result<()> {
     let name = identifier(wanted.name);
     let connection = literal(&wanted.publisher.secret_conninfo());
-    silence_logs(session).await?;
+    quiet::silence(session).await?;
     if subscription(session, wanted.name).await?.is_some() {
-        session
-            .batch_execute(&format!("ALTER SUBSCRIPTION {name} CONNECTION {connection}"))
+        let statement = format!("ALTER SUBSCRIPTION {name} CONNECTION {connection}");
+        quiet::execute(session, &statement)
             .await
             .map_err(|error| without_secret(&error, "point", wanted.name))?;
         return Ok(());
@@ -168,11 +178,11 @@ pub async fn subscribe(session: &Session, wanted: &Subscribe<'_>) -> Result<()> 
             options.push("origin = none".into());
         }
     }
-    session
-        .batch_execute(&format!(
-            "CREATE SUBSCRIPTION {name} CONNECTION {connection} PUBLICATION {name} WITH ({})",
-            options.join(", ")
-        ))
+    let statement = format!(
+        "CREATE SUBSCRIPTION {name} CONNECTION {connection} PUBLICATION {name} WITH ({})",
+        options.join(", ")
+    );
+    quiet::execute(session, &statement)
         .await
         .map_err(|error| without_secret(&error, "create", wanted.name))
 }
@@ -184,7 +194,7 @@ pub async fn subscribe(session: &Session, wanted: &Subscribe<'_>) -> Result<()> 
 /// As [`subscribe`]; also where a subscription or slot of that name exists.
 pub async fn subscribe_and_copy(session: &Session, name: &str, publisher: &Endpoint) -> Result<()> {
     let connection = literal(&publisher.secret_conninfo());
-    silence_logs(session).await?;
+    quiet::silence(session).await?;
     let quoted = identifier(name);
     session
         .batch_execute(&format!(
@@ -193,19 +203,6 @@ pub async fn subscribe_and_copy(session: &Session, name: &str, publisher: &Endpo
         ))
         .await
         .map_err(|error| without_secret(&error, "create", name))
-}
-
-/// Keeps a statement with a password out of the server's log and statistics.
-async fn silence_logs(session: &Session) -> Result<()> {
-    session
-        .batch_execute(
-            "SET log_statement = 'none'; SET log_min_duration_statement = -1;
-             SET log_min_duration_sample = -1; SET log_transaction_sample_rate = 0;
-             SET log_min_error_statement = 'panic'; SET track_activities = off;
-             SET pg_stat_statements.track_utility = off",
-        )
-        .await
-        .context("keep the statement out of the server's log")
 }
 
 /// The server's message without the statement or connection string that may stand in its details.
@@ -219,20 +216,17 @@ fn without_secret(error: &tokio_postgres::Error, verb: &str, name: &str) -> anyh
 /// # Errors
 /// The server cannot reach its peer; the message is PostgreSQL's.
 pub async fn dial(session: &Session, publisher: &Endpoint) -> Result<()> {
-    silence_logs(session).await?;
+    quiet::silence(session).await?;
     let connection = literal(&publisher.secret_conninfo());
-    let dialled = session
-        .batch_execute(&format!(
-            "BEGIN; CREATE SUBSCRIPTION xtask_dial CONNECTION {connection} PUBLICATION xtask_dial
-             WITH (create_slot = false, slot_name = NONE, enabled = false, copy_data = false);
-             ROLLBACK"
-        ))
+    session.batch_execute("BEGIN").await?;
+    let statement = format!(
+        "CREATE SUBSCRIPTION xtask_dial CONNECTION {connection} PUBLICATION xtask_dial
+         WITH (create_slot = false, slot_name = NONE, enabled = false, copy_data = false)"
+    );
+    let dialled = quiet::execute(session, &statement)
         .await
         .map_err(|error| without_secret(&error, "try", "to the peer"));
-    if dialled.is_err() {
-        // A failed batch stops before its own ROLLBACK.
-        session.batch_execute("ROLLBACK").await.context("leave the transaction of the dial")?;
-    }
+    session.batch_execute("ROLLBACK").await.context("leave the transaction of the dial")?;
     dialled
 }
 
@@ -415,6 +409,19 @@ pub async fn await_mark(
         }
         tokio::time::sleep(BARRIER_POLL).await;
     }
+}
+
+/// Whether a subscription takes nothing that its publisher got by replication itself.
+///
+/// # Errors
+/// There is no such subscription, or it cannot be read.
+pub async fn takes_no_echo(session: &Session, name: &str) -> Result<bool> {
+    if session.version < 160_000 {
+        return Ok(false);
+    }
+    let sql = "SELECT suborigin = 'none' FROM pg_subscription WHERE subname = $1";
+    let row = session.query_opt(sql, &[&name]).await?;
+    Ok(row.with_context(|| format!("subscription {name} does not exist"))?.get(0))
 }
 
 /// Tells a disabled subscription that it has applied everything up to a position. A slot's own

@@ -56,6 +56,15 @@ pub struct SequenceDifference {
     pub target: Option<String>,
 }
 
+/// How many sequences belong to the service.
+///
+/// # Errors
+/// The catalog cannot be read.
+pub async fn count(session: &Session) -> Result<usize> {
+    let rows = session.query(include_str!("sql/sequences.sql"), &[]).await;
+    Ok(rows.context("list the sequences")?.len())
+}
+
 /// Reads every sequence of one session's database; prepared before the pause.
 pub struct SequenceReader {
     statements: Vec<Statement>,

@@ -10,6 +10,7 @@ mod measurements;
 mod migrate;
 mod night;
 mod operators;
+mod owner;
 mod pagila;
 mod pooled;
 mod rag;

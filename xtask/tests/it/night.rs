@@ -66,6 +66,8 @@ pub struct Night {
     pub target: Endpoint,
     /// The processes of PgBouncer that clients are pooled by; clients connect to the first.
     pub poolers: Vec<Pooler>,
+    /// Who the tool logs in as on each side.
+    operators: [Endpoint; 2],
     folder: TempDir,
     bindir: PathBuf,
     load: Workload,
@@ -122,6 +124,7 @@ impl Night {
             load: Workload::start(load).expect("the load is sound"),
             phases: vec![identities[0]],
             poolers,
+            operators: [source.clone(), target.clone()],
             source,
             target,
             folder,
@@ -129,6 +132,11 @@ impl Night {
         };
         night.traffic(Server::Plain).await;
         night
+    }
+
+    /// From now on the tool logs in as this role on the source, and as that on the target.
+    pub fn operated_by(&mut self, source: Endpoint, target: Endpoint) {
+        self.operators = [source, target];
     }
 
     /// Starts a verb as a process of its own.
@@ -155,8 +163,8 @@ impl Night {
             .argument(self.folder.path())
             .argument("--bindir")
             .argument(&self.bindir)
-            .variable("XTASK_SOURCE", self.source.secret_conninfo())
-            .variable("XTASK_TARGET", self.target.secret_conninfo())
+            .variable("XTASK_SOURCE", self.operators[0].secret_conninfo())
+            .variable("XTASK_TARGET", self.operators[1].secret_conninfo())
     }
 
     /// Runs a verb to its end.

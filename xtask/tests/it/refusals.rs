@@ -305,7 +305,8 @@ async fn a_role_that_is_no_superuser() {
     let superuser = tool.source.clone();
     tool.source = role(&superuser, "humble").await;
     let said = plan(&tool, &[]).await.0.expect(1);
-    said.naming(&["role humble is not a superuser on the source", "connect as a superuser"]);
+    let lacks = "role humble lacks `replication` on the source";
+    said.naming(&[lacks, "ALTER ROLE humble REPLICATION"]);
     sql(&superuser, "ALTER ROLE humble SUPERUSER").await;
     plan(&tool, &[]).await.0.expect(0);
 }

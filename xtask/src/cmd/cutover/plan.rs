@@ -1,15 +1,19 @@
 //! `cutover plan`: what would happen, and every reason to say no.
 
 use anyhow::Result;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::cmd::backup::PolicyArguments;
 use crate::cmd::cutover::{RunArguments, SearchArguments};
-use crate::cutover::verbs::{self, Planned};
+use crate::cutover::planning::{self, Planned};
+use crate::cutover::privileges::Privilege;
 use crate::ui::{self, Format, Ui};
 
 /// How many tables the summary names.
 const SHOWN_TABLES: usize = 12;
+
+/// How wide the table of privileges is, in characters.
+const TABLE_WIDTH: u16 = 100;
 
 /// Arguments of `cutover plan`.
 #[derive(Debug, clap::Args)]
@@ -26,6 +30,10 @@ pub struct Arguments {
     search: SearchArguments,
     #[command(flatten)]
     backup: PolicyArguments,
+    /// Begin a run that cannot be turned back after its switch: the source never follows. For a
+    /// role that may not subscribe there
+    #[arg(long)]
+    without_way_back: bool,
 }
 
 /// Prints the plan; refuses it where something stands in the way.
@@ -34,8 +42,9 @@ pub struct Arguments {
 /// A side cannot be reached, or the plan is refused.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let (search, backup) = (&arguments.search, &arguments.backup);
-    let operation = arguments.run.operation_of_start(search, backup, ui)?;
-    let planned = verbs::plan(&operation).await?;
+    let mut operation = arguments.run.operation_of_start(search, backup, ui)?;
+    operation.options.without_way_back = arguments.without_way_back;
+    let planned = planning::plan(&operation).await?;
     match ui.format() {
         Format::Json => ui.json(&planned)?,
         Format::Text => ui.data(&text(&planned, operation.options.jobs)),
@@ -68,16 +77,37 @@ fn text(planned: &Planned, jobs: usize) -> String {
         .map(|refusal| format!("note: {}; {}\n", refusal.problem, refusal.fix))
         .collect();
     format!(
-        "PostgreSQL {} → {}: {} in {} tables, {} sequences\n{table}\n{more}{}{}{}",
+        "PostgreSQL {} → {}: {} in {} tables, {} sequences\n{table}\n{more}{}{}{}{}",
         plan.source_version / 10_000,
         plan.target_version / 10_000,
         ui::bytes(u64::try_from(plan.bytes()).unwrap_or(0)),
         plan.tables.len(),
         plan.sequences,
         warnings.concat(),
+        privileges(&planned.privileges),
         search(planned),
         effects(jobs, planned.expected_pause_ms)
     )
+}
+
+/// What roles that are no superusers may do, and what is lost by what they may not.
+fn privileges(all: &[Privilege]) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(TABLE_WIDTH);
+    table.set_header(["side", "role", "privilege", "", "what it is for, or what is lost"]);
+    for one in all {
+        let state = match (one.held, one.is_necessary) {
+            (true, _) => "held",
+            (false, true) => "MISSING",
+            (false, false) => "lost",
+        };
+        table.add_row([&one.side, &one.role, &one.name, state, &one.about]);
+    }
+    format!("what the roles may do that are no superusers:\n{table}\n")
 }
 
 /// What the target gets of search.

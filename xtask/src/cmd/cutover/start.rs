@@ -30,6 +30,10 @@ pub struct Arguments {
     search: SearchArguments,
     #[command(flatten)]
     backup: PolicyArguments,
+    /// Begin a run that cannot be turned back after its switch: the source never follows. For a
+    /// role that may not subscribe there
+    #[arg(long)]
+    without_way_back: bool,
 }
 
 /// Runs it.
@@ -38,7 +42,8 @@ pub struct Arguments {
 /// As [`verbs::start`].
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let (search, backup) = (&arguments.search, &arguments.backup);
-    let operation = arguments.run.operation_of_start(search, backup, ui)?;
+    let mut operation = arguments.run.operation_of_start(search, backup, ui)?;
+    operation.options.without_way_back = arguments.without_way_back;
     listen(&operation.interrupt, ui)?;
     let work = verbs::start(&operation);
     let ended = arguments.metrics.observe_during(&operation, work).await;

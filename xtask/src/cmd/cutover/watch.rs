@@ -122,7 +122,8 @@ async fn advance(operation: &Operation, phase: Phase) {
         let lineage = Lineage::read(&operation.options.folder, operation.run.as_deref())?;
         let Some(lineage) = lineage else { return Ok(()) };
         let header = &lineage.latest().header;
-        if header.parent.is_some() {
+        let has_way_back = !lineage.latest().plan()?.without_way_back;
+        if header.parent.is_some() || !has_way_back {
             return Ok(());
         }
         let target = operation.target.connect("watch").await?;

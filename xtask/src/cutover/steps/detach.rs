@@ -1,13 +1,14 @@
 //! `detach`: the subscription is off, all that it applied is on disk, and the way back starts
 //! exactly here. What was applied so far must not be sent back: it came from there.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::steps::evidence;
 use crate::pg::endpoint::Session;
 use crate::pg::replication;
+use crate::pg::rights;
 
 /// Turns apply off, flushes, and moves the way back's slot and origin to the flushed position.
 ///
@@ -26,11 +27,21 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
         )
         .await
         .context("wait for the target's disk")?;
+    if engine.plan.without_way_back {
+        return Ok(());
+    }
     let name = engine.back();
     let position = replication::advance_slot(&target, &name).await?;
     // A slot's advance is not durable until it is next saved: after a crash it would send again
     // what the source has. The origin on the other side knows better.
-    replication::advance_origin(&source, &name, &position).await
+    if rights::may_advance_origins(&source).await? {
+        return replication::advance_origin(&source, &name, &position).await;
+    }
+    // Who may not tell it can still refuse what comes twice: all of it came by replication.
+    if !replication::takes_no_echo(&source, &name).await? {
+        bail!("the role may not advance the origin of {name}, and it would take an echo");
+    }
+    Ok(())
 }
 
 /// Done when nothing applies, and slot and origin of the way back stand at the same position.
@@ -45,8 +56,16 @@ pub async fn look(engine: &mut Engine, log: &dyn Log) -> Result<Seen> {
             return Ok(Seen::NotDone);
         }
     }
+    if engine.plan.without_way_back {
+        return Ok(Seen::Done(evidence! { "position": "none" }));
+    }
     let name = engine.back();
     let slot = position_of_slot(&target, &name).await?;
+    if !rights::may_advance_origins(&source).await? {
+        let is_safe = slot.is_some() && replication::takes_no_echo(&source, &name).await?;
+        let done = Seen::Done(evidence! { "position": slot, "origin": "none" });
+        return Ok(if is_safe { done } else { Seen::NotDone });
+    }
     let origin = position_of_origin(&source, &name).await?;
     if slot.is_none() || slot != origin {
         return Ok(Seen::NotDone);

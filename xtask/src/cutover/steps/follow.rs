@@ -32,9 +32,11 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     if !is_following {
         add_foreign_keys(&source, &target).await?;
         if !has_rest(&source, &target).await? {
-            let list = index::write_list(engine, |kind| !NOT_HERE.contains(&kind)).await?;
+            let list =
+                index::write_list(engine, "post-data", |kind| !NOT_HERE.contains(&kind)).await?;
             let list = format!("--use-list={}", list.display());
-            let arguments = ["--section=post-data", "--single-transaction", &list];
+            // Of a list that begins with default privileges a named section would leave them out.
+            let arguments = ["--single-transaction", &list];
             schema::restore(engine, &arguments, REST_LIMIT).await?;
         }
         refresh_views(&target).await?;
@@ -172,16 +174,22 @@ async fn validate(engine: &mut Engine, log: &dyn Log) -> Result<()> {
     }
 }
 
-/// Whether triggers, rules and policies are there already. They come in one transaction.
+/// Whether triggers, rules, policies and default privileges are there already. They come in one
+/// transaction.
 async fn has_rest(source: &Session, target: &Session) -> Result<bool> {
-    let sql = "SELECT (SELECT count(*) FROM pg_trigger
-                          WHERE NOT tgisinternal AND tgname <> 'xtask_fence')
-                    + (SELECT count(*) FROM pg_policy)
-                    + (SELECT count(*) FROM pg_event_trigger)
-                    + (SELECT count(*) FROM pg_rewrite WHERE rulename <> '_RETURN')";
-    let wanted: i64 = source.query_one(sql, &[]).await?.get(0);
-    let present: i64 = target.query_one(sql, &[]).await?.get(0);
-    Ok(present >= wanted && wanted > 0)
+    // PostgreSQL has two rules of its own.
+    let sql = "SELECT ARRAY[
+                   (SELECT count(*) FROM pg_trigger
+                    WHERE NOT tgisinternal AND tgname <> 'xtask_fence'),
+                   (SELECT count(*) FROM pg_policy),
+                   (SELECT count(*) FROM pg_event_trigger),
+                   (SELECT count(*) FROM pg_default_acl),
+                   (SELECT count(*) FROM pg_rewrite
+                    WHERE rulename <> '_RETURN' AND oid >= 16384)]";
+    let wanted: Vec<i64> = source.query_one(sql, &[]).await?.get(0);
+    let present: Vec<i64> = target.query_one(sql, &[]).await?.get(0);
+    let has_each = wanted.iter().zip(&present).all(|(wanted, present)| present >= wanted);
+    Ok(has_each && wanted.iter().sum::<i64>() > 0)
 }
 
 /// Fills the materialized views from the tables that are there now.

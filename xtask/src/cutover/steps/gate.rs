@@ -55,7 +55,10 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let (source, target) = engine.sessions().await?;
     ddl::assert_none_open([&source, &target]).await?;
     close_for_searchers(engine, &target).await?;
-    if !superusers(engine, &source).await?.is_empty() {
+    if !source.is_superuser {
+        // Nothing else holds those who come in, so it is every table.
+        fence::guard_tables(&source, &fence::unguarded_tables(&source).await?).await?;
+    } else if !superusers(engine, &source).await?.is_empty() {
         fence::guard_tables(&source, &engine.plan.published).await?;
     }
     // The signature comes first: what changes while the facts are read changes it as well.
@@ -77,7 +80,9 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let (holder, _) = Holder::start(&request, &engine.options.folder).await?;
     engine.attempt.holder = Some(holder);
     catch_up(engine, log).await?;
-    catch_slot_up(&target, &engine.back()).await?;
+    if !engine.plan.without_way_back {
+        catch_slot_up(&target, &engine.back()).await?;
+    }
     if let Some(route) = &engine.options.route {
         rehearse(route, &engine.source.endpoint).await?;
     }

@@ -30,7 +30,7 @@ pub async fn act(engine: &mut Engine) -> Result<()> {
     let wanted = index_names(&source).await?;
     if missing(&wanted, &index_names(&target).await?) > 0 {
         drop_indexes(&target, !engine.plan.kept.is_empty()).await?;
-        let list = write_list(engine, |kind| BUILT_HERE.contains(&kind)).await?;
+        let list = write_list(engine, "post-data", |kind| BUILT_HERE.contains(&kind)).await?;
         let jobs = format!("--jobs={}", engine.options.jobs);
         let list = format!("--use-list={}", list.display());
         let arguments = ["--section=post-data", &jobs, &list];
@@ -101,17 +101,20 @@ async fn drop_indexes(target: &Session, keeps_search: bool) -> Result<()> {
     Ok(())
 }
 
-/// Writes the part of the dump's table of contents whose kind is wanted, for `--use-list`.
+/// Writes the part of a section of the dump's table of contents whose kind is wanted, for
+/// `--use-list`.
 ///
 /// # Errors
 /// `pg_restore` cannot read the dump, or the file cannot be written.
 pub async fn write_list(
     engine: &Engine,
+    section: &str,
     is_wanted: impl Fn(&str) -> bool,
 ) -> Result<std::path::PathBuf> {
     let programs = engine.programs.as_ref().context("pg_restore was not looked for")?;
     let contents = Invocation::new(&programs.pg_restore)
-        .arguments(["--list", "--section=post-data"])
+        .argument("--list")
+        .argument(format!("--section={section}"))
         .argument(schema::dump_file(engine))
         .run()
         .await
@@ -127,7 +130,9 @@ pub async fn write_list(
 
 /// The kind of an entry: `3400; 2606 16395 FK CONSTRAINT public orders orders_fkey owner`.
 fn kind_of(line: &str) -> &str {
-    const KINDS: [&str; 15] = [
+    const KINDS: [&str; 17] = [
+        "SCHEMA",
+        "COMMENT - EXTENSION",
         "FK CONSTRAINT",
         "CHECK CONSTRAINT",
         "CONSTRAINT",
@@ -235,5 +240,8 @@ mod tests {
         assert_eq!(kind_of("3396; 2606 16389 CONSTRAINT public a a_pkey owner"), "CONSTRAINT");
         assert_eq!(kind_of("3397; 0 0 INDEX ATTACH public p_pkey owner"), "INDEX ATTACH");
         assert_eq!(kind_of("3399; 1259 16400 INDEX public my index owner"), "INDEX");
+        assert_eq!(kind_of("7; 2615 16386 SCHEMA - app owner"), "SCHEMA");
+        assert_eq!(kind_of("3500; 0 0 ACL - SCHEMA app owner"), "OTHER");
+        assert_eq!(kind_of("3501; 0 0 COMMENT - EXTENSION vector "), "COMMENT - EXTENSION");
     }
 }

@@ -9,7 +9,8 @@ use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::event::{Event, WayBack};
 use crate::cutover::fence;
-use crate::cutover::steps::evidence;
+use crate::cutover::steps::{evidence, flip};
+use crate::cutover::way_back;
 use crate::failure::tolerate;
 use crate::pg::replication;
 
@@ -22,8 +23,19 @@ const FIRST_MARKER_LIMIT: Duration = Duration::from_secs(120);
 /// # Errors
 /// The marker does not arrive, or a server refuses. Service goes on.
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
+    if engine.plan.without_way_back {
+        let lost = WayBack::Lost(way_back::WITHOUT.into());
+        let noted = log.append(Event::WayBack { way_back: lost });
+        tolerate(noted, "status knows it from the plan");
+        flip::send_away(engine).await;
+        retire_ahead(engine).await?;
+        let target = engine.target.session().await?;
+        return fence::unguard_tables(&target).await;
+    }
     let (source, target) = engine.sessions().await?;
     let name = engine.back();
+    // Who read the route a moment before it was flipped may have come after that.
+    flip::send_away(engine).await;
     replication::enable(&source, &name).await?;
     let markers = ["marker_1".to_string()];
     let id = replication::mark(&target, &markers, "reverse").await?;
@@ -52,8 +64,9 @@ async fn retire_ahead(engine: &mut Engine) -> Result<()> {
 /// A server cannot be asked.
 pub async fn look(engine: &mut Engine) -> Result<Seen> {
     let (source, target) = engine.sessions().await?;
+    let has_way_back = !engine.plan.without_way_back;
     let state = replication::subscription(&source, &engine.back()).await?;
-    if state.is_none_or(|state| !state.enabled) {
+    if has_way_back && state.is_none_or(|state| !state.enabled) {
         return Ok(Seen::NotDone);
     }
     for name in engine.every_ahead() {
@@ -68,5 +81,6 @@ pub async fn look(engine: &mut Engine) -> Result<Seen> {
     if replication::role_exists(&source, &engine.role(engine.header.direction)).await? {
         return Ok(Seen::NotDone);
     }
-    Ok(Seen::Done(evidence! { "rollback": "ARMED" }))
+    let way_back = if has_way_back { "ARMED" } else { "LOST" };
+    Ok(Seen::Done(evidence! { "rollback": way_back }))
 }

@@ -16,6 +16,8 @@ use crate::pg::endpoint::APPLICATION_NAME;
 use crate::process::Invocation;
 use crate::servers::programs::with_server;
 
+mod owners;
+
 /// How long `pg_dump` and `pg_restore` may take for a schema without its indexes.
 const SCHEMA_LIMIT: Duration = Duration::from_secs(600);
 
@@ -39,11 +41,15 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     end_programs(engine).await?;
     dump(engine, log).await?;
     // A program of a tool that died may have brought everything, all at once, before it was ended.
-    if missing_tables(engine).await? == 0 {
-        return Ok(());
+    let is_there = missing_tables(engine).await? == 0;
+    if target.is_superuser {
+        let arguments = ["--section=pre-data", "--single-transaction"];
+        return if is_there { Ok(()) } else { restore(engine, &arguments, SCHEMA_LIMIT).await };
     }
-    let arguments = ["--section=pre-data", "--single-transaction"];
-    restore(engine, &arguments, SCHEMA_LIMIT).await
+    if !is_there {
+        owners::restore_before_rows(engine).await?;
+    }
+    owners::settle(engine).await
 }
 
 /// Ends `pg_dump` and `pg_restore` of a tool that was killed: they outlive it, and would bring what

@@ -70,6 +70,8 @@ CREATE TABLE IF NOT EXISTS xtask_cutover.change (
 CREATE TABLE IF NOT EXISTS xtask_cutover.fence (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     closed boolean NOT NULL DEFAULT false,
+    -- After its settings were committed: a session that began later meets them and the triggers.
+    settled_at timestamptz,
     former_connection_limit integer NOT NULL DEFAULT -1,
     former_read_only text,
     -- A follower that answers searches: its settings are open, and the copied tables take no
@@ -96,6 +98,7 @@ BEGIN
     END IF;
     UPDATE xtask_cutover.fence
     SET closed = true,
+        settled_at = NULL,
         former_connection_limit = database.datconnlimit,
         former_read_only = (
             SELECT split_part(setting, '=', 2)
@@ -106,8 +109,12 @@ BEGIN
     WHERE database.datname = pg_catalog.current_database() AND NOT fence.closed;
     EXECUTE pg_catalog.format('ALTER DATABASE %I SET default_transaction_read_only = on',
                               pg_catalog.current_database());
-    EXECUTE pg_catalog.format('ALTER DATABASE %I CONNECTION LIMIT 0',
-                              pg_catalog.current_database());
+    -- The limit would keep out whoever is no superuser, so also a tool that logs in as the
+    -- database's owner. There the triggers on every table hold those who come in.
+    IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
+        EXECUTE pg_catalog.format('ALTER DATABASE %I CONNECTION LIMIT 0',
+                                  pg_catalog.current_database());
+    END IF;
 END
 $procedure$;
 
@@ -151,9 +158,10 @@ $procedure$;
 
 -- Stops what the settings cannot: a superuser, or a session that turns read-only off. It sits on
 -- the tables before the pause and looks at the flag, because making triggers takes strong locks.
--- Rows that a subscription applies pass: origin triggers do not fire for them.
+-- Rows that a subscription applies pass: origin triggers do not fire for them. It runs with its
+-- owner's rights, because clients may not look into this schema.
 CREATE OR REPLACE FUNCTION xtask_cutover.refuse_write() RETURNS trigger
-LANGUAGE plpgsql AS $function$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $function$
 BEGIN
     IF (SELECT closed OR searchable FROM xtask_cutover.fence) THEN
         RAISE EXCEPTION 'this table is fenced: the service writes on another server'
