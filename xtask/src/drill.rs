@@ -23,6 +23,9 @@ use crate::route::{Route, file};
 use crate::servers::pooler::Pooler;
 use crate::workload::{self, Load, Workload};
 
+pub mod faults;
+pub mod sweep;
+
 /// The database that a drill makes on its own servers.
 pub const DATABASE: &str = "trading";
 /// How long writers may take to be served after a switch.

@@ -16,6 +16,7 @@ mod reports;
 mod secrets;
 mod servers;
 mod support;
+mod sweep;
 mod tls;
 mod tool;
 mod troubles;
