@@ -16,6 +16,7 @@ pub mod lag;
 pub mod lineage;
 pub mod metrics;
 pub mod next;
+pub mod outdated;
 pub mod plan;
 pub mod refusals;
 pub mod revive;

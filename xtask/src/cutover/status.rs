@@ -234,6 +234,14 @@ async fn warnings(phase: Phase, latest: &Run, source: Option<&Session>) -> Vec<S
     if let Ok(Some(danger)) = replication::slot_danger(source, &slot).await {
         all.push(danger);
     }
+    if phase == Phase::Following
+        && replication::slot_is_usable(source, &slot).await.is_ok_and(|usable| !usable)
+    {
+        all.push(format!(
+            "slot {slot} is gone or invalid: the target follows no more. Remove the run and begin \
+             anew: cargo xtask rollback --yes"
+        ));
+    }
     let planned = latest.plan().map(|plan| plan.fingerprint);
     if let (Ok(planned), Ok(now)) = (planned, plan::fingerprint(source).await)
         && planned != now

@@ -16,6 +16,7 @@ use crate::cutover::journal::Journal;
 use crate::cutover::lag;
 use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::next::{Goal, State};
+use crate::cutover::outdated::is_outdated;
 use crate::cutover::plan::{Plan, expected_pause, hex};
 use crate::cutover::refusals::{self, Refusal, Sides};
 use crate::cutover::search;
@@ -270,6 +271,11 @@ async fn turn(operation: &Operation, direction: Direction) -> Result<Outcome> {
             Err(not_now(verb, latest.phase(), &latest.header.run))
         }
         (Phase::Switched, true) => Ok(Outcome::Switched),
+        (_, true) if is_outdated(operation, latest).await? => {
+            resume(operation, latest, Goal::Remove).await?;
+            let again = operation.existing()?;
+            turn_by_child(operation, again.latest(), direction).await
+        }
         // The present run goes this way: begin, go on, or finish what is open after the decision.
         (_, true) => resume(operation, latest, Goal::Switch).await,
         (Phase::Switched, false) => turn_by_child(operation, latest, direction).await,

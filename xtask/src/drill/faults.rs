@@ -39,7 +39,7 @@ pub enum Fault {
     Slow,
     /// Nothing on a way arrives, and nobody is told
     Silent,
-    /// The serving server gives up the slots that the other side follows by
+    /// A server gives up the slots that the other side follows by
     Slot,
     /// Somebody leaves a prepared transaction on the serving side
     Prepared,
@@ -68,7 +68,7 @@ pub struct Scene<'a> {
 impl Scene<'_> {
     /// The side that serves when the verb begins, not through the network.
     fn serving(&self) -> &Endpoint {
-        self.world.endpoint(self.draw.verb.old())
+        self.world.endpoint(self.draw.verb.leaves())
     }
 }
 

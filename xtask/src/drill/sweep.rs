@@ -159,12 +159,12 @@ impl Sweeper {
             Some(world) => world,
             None => self.new_world().await?,
         };
-        if world.serves != drawn.verb.old() {
+        if world.serves != drawn.verb.leaves() {
             // Only where the ones before came elsewhere than drawn.
             let verb = Verb::away_from(world.serves);
             let turned = world.run(&self.stage, verb.arguments()).await?;
             anyhow::ensure!(turned.code == Some(0), "without a fault: {}", turned.told);
-            world.serves = verb.new();
+            world.serves = verb.reaches();
         }
         let mut turn = Turn::begin(&self.stage, &mut world, drawn).await?;
         let cycle = match turn.run().await {
@@ -249,7 +249,7 @@ impl<'a> Turn<'a> {
             written: Written::default(),
             broken: Vec::new(),
         };
-        turn.is_served(drawn.verb.old(), turn.traffic(), TRAFFIC_LIMIT).await?;
+        turn.is_served(drawn.verb.leaves(), turn.traffic(), TRAFFIC_LIMIT).await?;
         Ok(turn)
     }
 
@@ -327,10 +327,10 @@ impl<'a> Turn<'a> {
     /// Clients are served within the promised time, unless the decision stands: then they wait for
     /// the next command.
     async fn lets_in(&self) -> Result<()> {
-        if self.world.status().await?.serves == serves(self.drawn.verb.new()) {
+        if self.world.status().await?.serves == serves(self.drawn.verb.reaches()) {
             return Ok(());
         }
-        let served = self.is_served(self.drawn.verb.old(), 1, DEAD_TOOL_LIMIT).await;
+        let served = self.is_served(self.drawn.verb.leaves(), 1, DEAD_TOOL_LIMIT).await;
         served.context("a dead tool keeps clients waiting")
     }
 
@@ -343,16 +343,16 @@ impl<'a> Turn<'a> {
         self.broken.extend(objection);
         match ended.code {
             Some(0) => {
-                self.world.serves = self.drawn.verb.new();
+                self.world.serves = self.drawn.verb.reaches();
                 self.is_served(self.world.serves, self.traffic(), TRAFFIC_LIMIT).await
             }
             Some(1 | 3) => {
                 let status = self.world.status().await?;
                 // What was decided before goes only forward; this verb changed nothing about it.
-                if status.serves == serves(self.drawn.verb.new()) {
+                if status.serves == serves(self.drawn.verb.reaches()) {
                     return Ok(());
                 }
-                self.is_served(self.drawn.verb.old(), 1, TRAFFIC_LIMIT).await
+                self.is_served(self.drawn.verb.leaves(), 1, TRAFFIC_LIMIT).await
             }
             _ => Ok(()),
         }
@@ -375,8 +375,8 @@ impl<'a> Turn<'a> {
             broken.push("both sides were open at the same time".into());
         }
         let history = load.stop().await?;
-        let mut phases = vec![world.identity(drawn.verb.old())];
-        if world.serves == drawn.verb.new() {
+        let mut phases = vec![world.identity(drawn.verb.leaves())];
+        if world.serves == drawn.verb.reaches() {
             phases.push(world.identity(world.serves));
         }
         let verdict = ledger::check(&history, world.endpoint(world.serves), &phases).await?;
@@ -410,8 +410,8 @@ impl<'a> Turn<'a> {
         let begun = Instant::now();
         loop {
             let status = self.world.status().await?;
-            if status.serves == serves(self.drawn.verb.new()) {
-                self.world.serves = self.drawn.verb.new();
+            if status.serves == serves(self.drawn.verb.reaches()) {
+                self.world.serves = self.drawn.verb.reaches();
             }
             let is_settled = matches!(status.way_back, WayBack::Armed | WayBack::Lost(_));
             if is_settled || !has_ended || begun.elapsed() > ARMED_LIMIT {
@@ -471,6 +471,7 @@ fn detail(drawn: &Draw) -> String {
         Fault::Crash => format!("{}, {lasts}", drawn.server.name()),
         Fault::Cut | Fault::Slow | Fault::Silent => format!("{}, {lasts}", drawn.way.name()),
         Fault::Ddl if drawn.strikes_both => format!("a busy table, {lasts}"),
+        Fault::Slot => format!("{}, {lasts}", drawn.server.name()),
         Fault::Ddl => format!("a quiet table, {lasts}"),
         _ => lasts,
     }

@@ -24,6 +24,15 @@ const FIRST_MARKER_LIMIT: Duration = Duration::from_secs(120);
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let (source, target) = engine.sessions().await?;
     let name = engine.back();
+    if !replication::slot_is_usable(&target, &name).await? {
+        // No try would mend it. What is left to do is not to leave the run open for ever.
+        let reason = lost(&name);
+        engine.story.warning(format!("the way back is lost: {reason}"));
+        let told = log.append(Event::WayBack { way_back: WayBack::Lost(reason) });
+        tolerate(told, "status looks at the servers, not at this record");
+        retire_ahead(engine).await?;
+        return fence::unguard_tables(&target).await;
+    }
     replication::enable(&source, &name).await?;
     let markers = ["marker_1".to_string()];
     let id = replication::mark(&target, &markers, "reverse").await?;
@@ -33,6 +42,10 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     tolerate(armed, "status looks at the servers, not at this record");
     retire_ahead(engine).await?;
     fence::unguard_tables(&target).await
+}
+
+fn lost(slot: &str) -> String {
+    format!("slot {slot} on the serving side is gone or invalid")
 }
 
 /// Takes away what brought the rows here.
@@ -46,14 +59,16 @@ async fn retire_ahead(engine: &mut Engine) -> Result<()> {
     replication::drop_role(&source, &engine.role(engine.header.direction)).await
 }
 
-/// Done when the way back is enabled and nothing of the way here is left.
+/// Done when the way back is enabled, or lost for good, and nothing of the way here is left.
 ///
 /// # Errors
 /// A server cannot be asked.
 pub async fn look(engine: &mut Engine) -> Result<Seen> {
     let (source, target) = engine.sessions().await?;
-    let state = replication::subscription(&source, &engine.back()).await?;
-    if state.is_none_or(|state| !state.enabled) {
+    let name = engine.back();
+    let is_lost = !replication::slot_is_usable(&target, &name).await?;
+    let state = replication::subscription(&source, &name).await?;
+    if !is_lost && state.is_none_or(|state| !state.enabled) {
         return Ok(Seen::NotDone);
     }
     for name in engine.every_ahead() {
@@ -68,5 +83,6 @@ pub async fn look(engine: &mut Engine) -> Result<Seen> {
     if replication::role_exists(&source, &engine.role(engine.header.direction)).await? {
         return Ok(Seen::NotDone);
     }
-    Ok(Seen::Done(evidence! { "rollback": "ARMED" }))
+    let rollback = if is_lost { format!("LOST because {}", lost(&name)) } else { "ARMED".into() };
+    Ok(Seen::Done(evidence! { "rollback": rollback }))
 }

@@ -10,7 +10,7 @@ use crate::pg::endpoint::literal;
 /// Prepares it. Where the side is fenced by now nobody can, and nothing has happened.
 pub(super) async fn leave(scene: &Scene<'_>) -> Result<Wound> {
     let name = format!("forgotten {}", scene.draw.cycle);
-    let row = Expected::of(scene.draw.cycle, scene.world.identity(scene.draw.verb.old()));
+    let row = Expected::of(scene.draw.cycle, scene.world.identity(scene.draw.verb.leaves()));
     let Ok(session) = scene.serving().connect_as_client("maintenance").await else {
         return Ok(Wound::Nothing);
     };

@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Its database, which is on the other server.
 fn warehouse(scene: &Scene<'_>) -> Endpoint {
     let name = format!("{NAME}_{}", scene.draw.cycle);
-    scene.world.endpoint(scene.draw.verb.new()).with_database(&name)
+    scene.world.endpoint(scene.draw.verb.reaches()).with_database(&name)
 }
 
 /// Lets it follow. Where the serving side is fenced by now nobody can, and nothing has happened.

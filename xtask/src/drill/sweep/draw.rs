@@ -53,7 +53,7 @@ impl Verb {
     }
 
     /// Who serves before it.
-    pub fn old(self) -> Server {
+    pub fn leaves(self) -> Server {
         match self {
             Verb::Switch => Server::Plain,
             Verb::Rollback => Server::Paradedb,
@@ -61,8 +61,8 @@ impl Verb {
     }
 
     /// Who serves after it.
-    pub fn new(self) -> Server {
-        self.old().other()
+    pub fn reaches(self) -> Server {
+        self.leaves().other()
     }
 }
 

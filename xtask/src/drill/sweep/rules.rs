@@ -10,6 +10,9 @@ const GOES_ON: [&str; 3] = [
     "who serves is unknown: the deciding server does not answer",
 ];
 
+/// What it tells where a certificate found differences.
+const DIFFERS: &str = "and its certificate found differences";
+
 /// What was seen of one end of a verb.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
@@ -30,6 +33,8 @@ pub fn objection(seen: Seen<'_>) -> Option<String> {
     match seen.code {
         Some(0 | 1 | 3) => None,
         Some(4) if GOES_ON.iter().any(|words| seen.told.contains(words)) => None,
+        // Only one side has the change: that is a difference, and the certificate says so.
+        Some(4) if seen.fault == Fault::Ddl && seen.told.contains(DIFFERS) => None,
         None if seen.fault == Fault::Kill && seen.is_struck => None,
         Some(code) => Some(format!("exit code {code} is not among those allowed: {told}")),
         None => Some("the tool died of a signal that nobody sent".into()),
@@ -85,6 +90,7 @@ mod tests {
         assert_eq!(objection(seen(Fault::Cut, Some(4), GOES_ON[0])), None);
         let differs = "run x has switched, and its certificate found differences";
         assert!(objection(seen(Fault::Cut, Some(4), differs)).is_some());
+        assert_eq!(objection(seen(Fault::Ddl, Some(4), differs)), None);
     }
 
     #[test]
