@@ -19,6 +19,7 @@ mod support;
 mod sweep;
 mod tls;
 mod tool;
+mod topology;
 mod troubles;
 mod verbs;
 mod verify;
