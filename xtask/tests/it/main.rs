@@ -3,6 +3,7 @@
 
 mod backups;
 mod crash;
+mod ddl;
 mod journals;
 mod measurements;
 mod migrate;

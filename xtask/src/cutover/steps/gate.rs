@@ -12,7 +12,7 @@ use crate::cutover::event::Story;
 use crate::cutover::guardian::{self, Guardian};
 use crate::cutover::holder::{self, Holder, Request};
 use crate::cutover::steps::evidence;
-use crate::cutover::{decision, fence, plan};
+use crate::cutover::{ddl, decision, fence, plan};
 use crate::failure::{Failure, tolerate};
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::replication;
@@ -56,6 +56,7 @@ impl Drop for Guard {
 /// refuses. Clients were not touched.
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let (source, target) = engine.sessions().await?;
+    ddl::assert_none_open([&source, &target]).await?;
     // Before the triggers: behind an open transaction each try of theirs would hold up clients.
     assert_no_prepared_transactions(&source).await?;
     wait_for_old_transactions(&source).await?;
@@ -126,7 +127,7 @@ async fn assert_schema(engine: &Engine, source: &Session) -> Result<()> {
         return Ok(());
     }
     Err(Failure::failed("the schema of the source has changed since the run was planned")
-        .hint("undo the change, or `cargo xtask rollback --yes` and start again with it")
+        .hint("undo the change, and bring it to both sides: cargo xtask cutover ddl FILE")
         .into())
 }
 
