@@ -87,14 +87,18 @@ pub struct Arguments {
     jobs: u8,
 }
 
-/// Rehearses and prints the verdict.
+/// Rehearses or sweeps, and prints the verdict.
 ///
 /// # Errors
-/// A verb failed, or the oracle found a fault.
+/// A verb failed, the oracle found a fault, or a sweep a broken rule.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    if arguments.sweep.sweep {
-        return sweep::run(arguments, ui).await;
+    match arguments.sweep.sweep {
+        true => sweep::run(arguments, ui).await,
+        false => whole_night(arguments, ui).await,
     }
+}
+
+async fn whole_night(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let story = ui.story();
     let pair = start_pair(arguments, &story).await?;
     let (source, target) = match (&pair, &arguments.source, &arguments.target) {
