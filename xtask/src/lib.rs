@@ -2,6 +2,7 @@
 //!
 //! The map is ARCHITECTURE.md; the commands are in `cmd/`.
 
+pub mod backup;
 pub mod bench;
 pub mod cmd;
 pub mod config;

@@ -14,4 +14,5 @@ pub mod pair;
 pub mod pooler;
 pub mod programs;
 pub mod settings;
+pub mod throwaway;
 pub mod wheel;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Subcommand;
 
+use crate::backup::BackupPolicy;
+use crate::cmd::backup::{self, PolicyArguments};
 use crate::cmd::migrate::LayoutArguments;
 use crate::config;
 use crate::cutover::engine::{Interrupt, Options};
@@ -252,6 +254,7 @@ impl RunArguments {
                 folder: self.journal_dir.clone(),
                 search: None,
                 migrations: PathBuf::new(),
+                backup: BackupPolicy::default(),
             },
             bindirs: self.bindirs(),
             run: self.run.clone(),
@@ -274,12 +277,18 @@ impl RunArguments {
         Ok(Some(Route::PgBouncer(PgBouncer::new(consoles, inis, endpoint_file, limit))))
     }
 
-    /// The same, and what the target shall have of search.
+    /// The same, and what the target shall have of search, and what is done about a backup.
     ///
     /// # Errors
     /// As [`RunArguments::operation`]; or there is no workspace, or no such environment.
-    pub fn operation_with_search(&self, search: &SearchArguments, ui: &Ui) -> Result<Operation> {
+    pub fn operation_of_start(
+        &self,
+        search: &SearchArguments,
+        backup: &PolicyArguments,
+        ui: &Ui,
+    ) -> Result<Operation> {
         let mut operation = self.operation(ui)?;
+        operation.options.backup = backup.policy()?;
         operation.options.search = match search.engine {
             Some(engine) => Some(search.layout.choice(engine)?),
             None => None,
@@ -297,9 +306,18 @@ impl RunArguments {
 
 /// The command line without anything that may hold a password.
 fn public_argv() -> Vec<String> {
+    let mut is_command = false;
     let hide = |argument: String| {
+        // The command of a backup may name a key; what it said is kept, cleared of those.
+        let follows = std::mem::replace(&mut is_command, argument == backup::COMMAND);
         let is_secret = argument.contains("://") || argument.contains("password");
-        if is_secret { "<connection string>".to_string() } else { argument }
+        if follows || argument.starts_with(&format!("{}=", backup::COMMAND)) {
+            "<command>".to_string()
+        } else if is_secret {
+            "<connection string>".to_string()
+        } else {
+            argument
+        }
     };
     std::env::args().map(hide).collect()
 }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
 
 use crate::cutover::beginning::{prepare, reach};
 use crate::cutover::drive::drive;
@@ -11,12 +10,12 @@ use crate::cutover::ending::{ending, judge};
 use crate::cutover::engine::{Interrupt, Options};
 use crate::cutover::event::{Outcome, Side, Story};
 use crate::cutover::header::{Direction, FORMAT, Header, Identity};
-use crate::cutover::journal::Journal;
+use crate::cutover::journal::{self, Journal};
 use crate::cutover::lineage::{Lineage, Phase, Run};
-use crate::cutover::next::Goal;
+use crate::cutover::next::{Goal, State};
 use crate::cutover::opening::Opened;
 use crate::cutover::outdated::is_outdated;
-use crate::cutover::plan::{Plan, expected_pause, hex};
+use crate::cutover::plan::{Plan, expected_pause};
 use crate::cutover::refusals::{self, Refusal, Sides};
 use crate::cutover::search;
 use crate::cutover::step::Step;
@@ -175,6 +174,11 @@ async fn survey(
         let [(serving, _), _] = operation.sides(direction);
         refusals.extend(route.objections(&serving).await.into_iter().map(Refusal::from));
     }
+    if copies {
+        let policy = &operation.options.backup;
+        let objections = policy.objections(&operation.source, source).await?;
+        refusals.extend(refusals::of_backup(objections));
+    }
     let mut plan = Plan::survey(source, target).await?;
     plan.search = operation.options.search.clone().filter(|_| copies);
     Ok(Planned {
@@ -196,7 +200,12 @@ pub async fn start(operation: &Operation) -> Result<Outcome> {
         let latest = lineage.latest();
         match lineage.phase() {
             Phase::Absent | Phase::Finished => {}
-            Phase::Copying => return resume(operation, latest, Goal::Follow).await,
+            Phase::Copying => {
+                if !State::of(&latest.records).is_done(Step::Backup) {
+                    approve(&refusals::of_backup(operation.options.backup.objection()))?;
+                }
+                return resume(operation, latest, Goal::Follow).await;
+            }
             Phase::Following if latest.header.parent.is_none() => return Ok(Outcome::Following),
             phase => return Err(not_now("start", phase, &latest.header.run)),
         }
@@ -382,7 +391,7 @@ fn create(
     parent: Option<&Header>,
     planned: Planned,
 ) -> Result<Journal> {
-    let run = new_run_name();
+    let run = journal::new_run_name();
     let [(source, _), (target, _)] = operation.sides(direction);
     let header = Header {
         format: FORMAT,
@@ -399,12 +408,6 @@ fn create(
     };
     let plan = serde_json::to_value(&planned.plan)?;
     Journal::create(&operation.options.folder, header, plan, operation.story.clone())
-}
-
-/// A name that sorts by time and is short enough for what is named after it.
-fn new_run_name() -> String {
-    let time = Timestamp::now().strftime("%Y%m%dT%H%M%S%3f");
-    format!("{time}-{}", hex(&rand::random::<[u8; 3]>()))
 }
 
 async fn resume(operation: &Operation, run_to_resume: &Run, goal: Goal) -> Result<Outcome> {

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::cmd::backup::PolicyArguments;
 use crate::cmd::cutover::{RunArguments, SearchArguments};
 use crate::cutover::verbs::{self, Planned};
 use crate::ui::{self, Format, Ui};
@@ -23,6 +24,8 @@ pub struct Arguments {
     run: RunArguments,
     #[command(flatten)]
     search: SearchArguments,
+    #[command(flatten)]
+    backup: PolicyArguments,
 }
 
 /// Prints the plan; refuses it where something stands in the way.
@@ -30,7 +33,8 @@ pub struct Arguments {
 /// # Errors
 /// A side cannot be reached, or the plan is refused.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation_with_search(&arguments.search, ui)?;
+    let (search, backup) = (&arguments.search, &arguments.backup);
+    let operation = arguments.run.operation_of_start(search, backup, ui)?;
     let planned = verbs::plan(&operation).await?;
     match ui.format() {
         Format::Json => ui.json(&planned)?,
@@ -90,7 +94,7 @@ fn search(planned: &Planned) -> String {
 /// What a run does to the service, and how each part is undone.
 fn effects(jobs: usize, expected_pause_ms: f64) -> String {
     format!(
-        "start     publish, schema, copy, index, follow, migrate, arm, prove: undone by \
+        "start     backup, publish, schema, copy, index, follow, migrate, arm, prove: undone by \
          `rollback`, which removes all of it\n\
          switch    gate, fence, drain, sequences, detach, pin, decide: undone by itself when \
          anything fails\n\

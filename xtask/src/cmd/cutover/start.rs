@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::cmd::backup::PolicyArguments;
 use crate::cmd::cutover::{MetricsArguments, RunArguments, SearchArguments, listen};
 use crate::cutover::verbs;
 use crate::ui::Ui;
@@ -14,8 +15,9 @@ use crate::ui::Ui;
     was made; twice, it stops at once and can go on later.\n\
     \n\
     Examples:\n\
-    \x20 cargo xtask cutover start --endpoint-file /etc/service/database\n\
-    \x20 cargo xtask cutover start --jobs 8 --metrics-file /var/lib/node_exporter/cutover.prom\n\
+    \x20 cargo xtask cutover start --endpoint-file /etc/service/database \\\n\
+    \x20     --backup dump --backup-folder /backups\n\
+    \x20 cargo xtask cutover start --i-have-no-backup --metrics-file cutover.prom\n\
     \n\
     Exit codes: 0 following, 1 refused, 2 wrong usage, 3 failed and removed. Next: cutover \
     switch.")]
@@ -26,6 +28,8 @@ pub struct Arguments {
     metrics: MetricsArguments,
     #[command(flatten)]
     search: SearchArguments,
+    #[command(flatten)]
+    backup: PolicyArguments,
 }
 
 /// Runs it.
@@ -33,7 +37,8 @@ pub struct Arguments {
 /// # Errors
 /// As [`verbs::start`].
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation_with_search(&arguments.search, ui)?;
+    let (search, backup) = (&arguments.search, &arguments.backup);
+    let operation = arguments.run.operation_of_start(search, backup, ui)?;
     listen(&operation.interrupt, ui)?;
     let work = verbs::start(&operation);
     let ended = arguments.metrics.observe_during(&operation, work).await;
