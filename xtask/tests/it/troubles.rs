@@ -56,7 +56,7 @@ async fn a_turn_that_a_change_has_stopped_is_planned_anew() {
         tool.journal_files().len() == 2 && tool.journal().contains(gate)
     })
     .await;
-    let change = "SET default_transaction_read_only = off; ALTER TABLE line ADD COLUMN colour text";
+    let change = "BEGIN READ WRITE; ALTER TABLE line ADD COLUMN colour text; COMMIT";
     for side in [&tool.source, &tool.target] {
         sql(side, change).await;
     }
