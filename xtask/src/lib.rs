@@ -7,6 +7,7 @@ pub mod bench;
 pub mod cmd;
 pub mod config;
 pub mod cutover;
+pub mod django;
 pub mod drill;
 pub mod failure;
 pub mod ledger;

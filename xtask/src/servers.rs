@@ -11,6 +11,7 @@ pub mod keeper;
 pub mod kept;
 pub mod lock;
 pub mod pair;
+pub mod pip;
 pub mod pooler;
 pub mod programs;
 pub mod settings;
