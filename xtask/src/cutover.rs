@@ -18,6 +18,7 @@ pub mod lineage;
 pub mod metrics;
 pub mod next;
 pub mod opening;
+pub mod outdated;
 pub mod plan;
 pub mod planning;
 pub mod privileges;

@@ -28,6 +28,9 @@ use searcher::Searcher;
 
 mod searcher;
 
+pub mod faults;
+pub mod sweep;
+
 /// The database that a drill makes on its own servers.
 pub const DATABASE: &str = "trading";
 /// How long writers may take to be served after a switch.

@@ -21,6 +21,10 @@ use crate::servers::pooler;
 use crate::ui::{self, Format, Ui};
 use crate::workload;
 
+mod sweep;
+
+/// How much data a rehearsal has that nobody told: about 200 MB.
+const SCALE: f64 = 1.0;
 /// Where a report goes that nobody gave a place; Git leaves it alone, as it does journals.
 const REPORT_FOLDER: &str = "journal";
 
@@ -30,24 +34,30 @@ const REPORT_FOLDER: &str = "journal";
     Two servers are installed and started, filled with a sample of a trading \
     platform, and written to.\nThen: start, switch, rollback, switch, finish, and an oracle that \
     knows every acknowledged write.\nNothing is left behind but a report.\n\n\
-    Examples:\n  cargo xtask drill\n  cargo xtask drill --scale 0.1 --cycles 5 --rate 500\n\n\
-    Exit codes: 0 nothing lost, 3 a verb failed, 4 the oracle found a fault.")]
+    Examples:\n  cargo xtask drill\n  cargo xtask drill --scale 0.1 --cycles 5 --rate 500\n  \
+    cargo xtask drill --sweep --seed 7 --cycles 100\n\n\
+    Exit codes: 0 nothing lost, 1 --sweep found a broken rule, 3 a verb failed, 4 the oracle found \
+    a fault.")]
 pub struct Arguments {
-    /// How much data: 1 is about 200 MB
-    #[arg(long, default_value_t = 1.0)]
-    scale: f64,
-    /// Makes data and load repeatable
+    /// How much data: 1 is about 200 MB [default: 1, with --sweep 0.01]
+    #[arg(long)]
+    scale: Option<f64>,
+    /// Makes data and load repeatable, and the faults of --sweep
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Transactions per second of all writers together; 0 for as fast as they go
+    /// Transactions per second of all writers together; 0 for as fast as they go, with --sweep for
+    /// an idle database, to which one witness writes twice a second
     #[arg(long, default_value_t = 300.0)]
     rate: f64,
     /// Sessions that write
     #[arg(long, default_value_t = 8)]
     writers: u16,
-    /// How often to switch and roll back before the last switch
-    #[arg(long, default_value_t = 1)]
-    cycles: u32,
+    /// How often to switch and roll back before the last switch; with --sweep how many turns to
+    /// make [default: 1, with --sweep 20]
+    #[arg(long)]
+    cycles: Option<u32>,
+    #[command(flatten)]
+    sweep: sweep::SweepArguments,
     /// Use this plain server instead of starting one; the named database must not exist there
     #[arg(long, value_name = "URL", requires = "target")]
     source: Option<String>,
@@ -77,11 +87,18 @@ pub struct Arguments {
     jobs: u8,
 }
 
-/// Rehearses and prints the verdict.
+/// Rehearses or sweeps, and prints the verdict.
 ///
 /// # Errors
-/// A verb failed, or the oracle found a fault.
+/// A verb failed, the oracle found a fault, or a sweep a broken rule.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
+    match arguments.sweep.sweep {
+        true => sweep::run(arguments, ui).await,
+        false => whole_night(arguments, ui).await,
+    }
+}
+
+async fn whole_night(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let story = ui.story();
     let pair = start_pair(arguments, &story).await?;
     let (source, target) = match (&pair, &arguments.source, &arguments.target) {
@@ -123,11 +140,11 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         interrupt: Interrupt::default(),
     };
     let rehearsal = Rehearsal {
-        scale: arguments.scale,
+        scale: arguments.scale.unwrap_or(SCALE),
         seed: arguments.seed,
         rate: arguments.rate,
         writers: arguments.writers,
-        cycles: arguments.cycles,
+        cycles: arguments.cycles.unwrap_or(1),
         endpoint_file,
         pooled_in,
     };

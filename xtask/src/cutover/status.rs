@@ -81,7 +81,7 @@ pub async fn status(operation: &Operation) -> Result<Status> {
     let Some(lineage) = lineage else { return Ok(without_run(fenced)) };
     let latest = lineage.latest();
     let is_forward = latest.header.direction == Direction::Forward;
-    let source = if is_forward { &plain } else { &paradedb };
+    let (source, target) = if is_forward { (&plain, &paradedb) } else { (&paradedb, &plain) };
     let phase = lineage.phase();
     let decided = ask_decision(source.as_ref(), &latest.header).await;
     let serving_target = match decided {
@@ -123,7 +123,11 @@ pub async fn status(operation: &Operation) -> Result<Status> {
         slots: slots.concat(),
         certificate: certificate.map(|one| sentence(&one)),
         changed: changed(&lineage),
-        warnings: [half_changed(latest), warnings(phase, latest, source.as_ref()).await].concat(),
+        warnings: [
+            half_changed(latest),
+            warnings(phase, latest, source.as_ref(), target.as_ref()).await,
+        ]
+        .concat(),
         error: last_error(latest),
         next: next_command(phase, serves),
     })
@@ -247,7 +251,12 @@ fn half_changed(latest: &Run) -> Vec<String> {
 }
 
 /// What would stop a switch, or end the following, if nobody acts.
-async fn warnings(phase: Phase, latest: &Run, source: Option<&Session>) -> Vec<String> {
+async fn warnings(
+    phase: Phase,
+    latest: &Run,
+    source: Option<&Session>,
+    target: Option<&Session>,
+) -> Vec<String> {
     let (Some(source), Phase::Copying | Phase::Following) = (source, phase) else {
         return Vec::new();
     };
@@ -258,6 +267,20 @@ async fn warnings(phase: Phase, latest: &Run, source: Option<&Session>) -> Vec<S
     let slot = latest.header.object(latest.header.direction, 1);
     if let Ok(Some(danger)) = replication::slot_danger(source, &slot).await {
         all.push(danger);
+    }
+    let back = latest.header.object(latest.header.direction.opposite(), 1);
+    let followings = [
+        (Some(source), slot, "the target follows no more"),
+        (target, back, "there would be no way back"),
+    ];
+    for (session, slot, what) in followings.into_iter().filter(|_| phase == Phase::Following) {
+        let Some(session) = session else { continue };
+        if replication::slot_is_usable(session, &slot).await.is_ok_and(|usable| !usable) {
+            all.push(format!(
+                "slot {slot} is gone or invalid: {what}. Remove the run and begin anew: cargo \
+                 xtask rollback --yes"
+            ));
+        }
     }
     let planned = latest.plan().map(|plan| plan.fingerprint);
     if let (Ok(planned), Ok(now)) = (planned, plan::fingerprint(source).await)

@@ -14,6 +14,7 @@ use crate::cutover::journal::{self, Journal};
 use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::next::{Goal, State};
 use crate::cutover::opening::Opened;
+use crate::cutover::outdated::is_outdated;
 use crate::cutover::plan::Plan;
 use crate::cutover::planning::{self, Planned};
 use crate::cutover::refusals;
@@ -193,6 +194,11 @@ async fn turn(operation: &Operation, direction: Direction) -> Result<Outcome> {
             Err(not_now(verb, latest.phase(), &latest.header.run))
         }
         (Phase::Switched, true) => Ok(Outcome::Switched),
+        (_, true) if is_outdated(operation, latest).await? => {
+            resume(operation, latest, Goal::Remove).await?;
+            let again = operation.existing()?;
+            turn_by_child(operation, again.latest(), direction).await
+        }
         // The present run goes this way: begin, go on, or finish what is open after the decision.
         (_, true) => resume(operation, latest, Goal::Switch).await,
         (Phase::Switched, false) => turn_by_child(operation, latest, direction).await,

@@ -13,6 +13,7 @@ use xtask::servers::pair::{self, PairOptions};
 
 use crate::night::{Night, ROLLBACK, START, SWITCH, Server, Tool, a_moment, log};
 use crate::support::{own_pair, skip};
+use crate::tool::until;
 
 mod copy;
 
@@ -194,6 +195,31 @@ async fn both_servers_crash_between_detach_and_armed() {
         night.is_armed().await;
     }
     night.ends(Server::Plain).await;
+    pair.down().await.expect("nothing is left");
+}
+
+/// Found by a sweep: the crash turns the way back off, and the certificate waited for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_serving_side_crashes_while_it_is_certified() {
+    let pair = own_pair().await;
+    let mut night = Night::on(&pair, "certified").await;
+    night.succeeds(START).await;
+    night.watch(true);
+    let mut tool = night.spawn(SWITCH);
+    assert!(tool.reaches(Step::Certify).await, "it is never certified");
+    tool.signal(Signal::STOP);
+    pair.target.stop_immediate().await.expect("it crashes");
+    let is_off = "SELECT bool_and(NOT subenabled) FROM pg_subscription
+        WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    until(&night.source, is_off).await;
+    pair.target.start().await.expect("it recovers");
+    tool.signal(Signal::CONT);
+    let ended = tool.ended().await;
+    log(&format!("crashed at certify: {:?} {}", ended.code, ended.told));
+    settles(&night, SWITCH, ended.code).await;
+    night.turned_to(Server::Paradedb).await;
+    night.is_armed().await;
+    night.ends(Server::Paradedb).await;
     pair.down().await.expect("nothing is left");
 }
 

@@ -19,6 +19,7 @@ mod reports;
 mod secrets;
 mod servers;
 mod support;
+mod sweep;
 mod tls;
 mod tool;
 mod topology;

@@ -1,9 +1,14 @@
 //! What can go wrong around a run: clients, schema changes, disks, servers.
 
+use std::time::Instant;
+
+use xtask::pg::endpoint::Endpoint;
 use xtask::process::Invocation;
 use xtask::servers::pair::Pair;
 
-use crate::support::{fresh_database, fresh_databases, own_pair, pair, skip};
+use crate::support::{
+    CONDITION_LIMIT, eventually, fresh_database, fresh_databases, own_pair, pair, skip,
+};
 use crate::tool::{EXAMPLE, Tool, ask, long_transaction, sql, until};
 
 #[tokio::test]
@@ -37,6 +42,57 @@ async fn a_change_of_schema_after_the_switch_shows_in_the_way_back() {
     let said = tool.run(&["rollback", "--yes"]).await;
     assert_ne!(said.code, 0, "{}", said.stdout);
     sql(&tool.target, "INSERT INTO item (name) VALUES ('the target goes on serving')").await;
+}
+
+/// Found by a sweep: the turn that was stopped kept to its plan, and every further one was stopped.
+#[tokio::test]
+async fn a_turn_that_a_change_has_stopped_is_planned_anew() {
+    let tool = Tool::following("planned_anew").await;
+    tool.run(&["cutover", "switch"]).await.expect(0);
+    let client = long_transaction(&tool.target).await;
+    let rollback = tool.begin(&["rollback", "--yes"]);
+    let gate = r#""step_started","step":"gate""#;
+    eventually("the way back has come to its gate", || {
+        tool.journal_files().len() == 2 && tool.journal().contains(gate)
+    })
+    .await;
+    let change = "BEGIN READ WRITE; ALTER TABLE line ADD COLUMN colour text; COMMIT";
+    for side in [&tool.source, &tool.target] {
+        sql(side, change).await;
+    }
+    drop(client);
+    rollback.end().await.expect(3).naming(&["the schema of the source has changed"]);
+    tool.run(&["rollback", "--yes"]).await.expect(0);
+    tool.expect_source_writes().await;
+}
+
+/// Found by a sweep: the gate waited for a follower that nothing feeds any more.
+#[tokio::test]
+async fn a_lost_slot_is_told_and_not_waited_for() {
+    let tool = Tool::following("lost_slot").await;
+    let slots = "SELECT slot_name FROM pg_replication_slots WHERE database = current_database()";
+    let drop = format!(
+        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
+         WHERE database = current_database() AND active;
+         SELECT pg_drop_replication_slot(slot_name) FROM ({slots}) AS ours"
+    );
+    until_done(&tool.source, &drop).await;
+    let status = tool.status().await;
+    assert!(status["warnings"].to_string().contains("the target follows no more"), "{status}");
+    let said = tool.run(&["cutover", "switch"]).await.expect(3);
+    said.naming(&["is gone or invalid", "rollback --yes"]);
+    tool.expect_source_writes().await;
+    tool.run(&["rollback", "--yes"]).await.expect(0);
+    tool.run(&["cutover", "start"]).await.expect(0);
+}
+
+/// Runs SQL until it succeeds: a worker that comes back at once keeps its slot busy.
+async fn until_done(endpoint: &Endpoint, text: &str) {
+    let session = endpoint.connect("test").await.unwrap();
+    let began = Instant::now();
+    while let Err(error) = session.batch_execute(text).await {
+        assert!(began.elapsed() < CONDITION_LIMIT, "{text}: {error:?}");
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::cutover::event::{Event, Side};
 use crate::cutover::header::Direction;
 use crate::cutover::holder;
 use crate::cutover::step::Step;
-use crate::cutover::steps::evidence;
+use crate::cutover::steps::{evidence, gate};
 use crate::cutover::verify::{self, Barrier, Certificate, Mode, Pin, Request};
 use crate::pg::endpoint::Endpoint;
 use crate::pg::replication;
@@ -26,6 +26,9 @@ const BARRIER_LIMIT: Duration = Duration::from_secs(120);
 /// We could not look. Differences are no error: they stand in the certificate.
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let sequences = sequence_rule(engine).await?;
+    // Since the way back was armed the serving side may have crashed, and with that disabled it.
+    let follower = engine.source.session().await?;
+    gate::try_again(&follower, &[engine.back()], &engine.story).await?;
     let request = request(engine, log, sequences);
     let certificate = verify::verify(request, &engine.story).await?;
     tell_differences(&certificate, log)?;

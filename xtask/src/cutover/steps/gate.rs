@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
+use crate::cutover::event::Story;
 use crate::cutover::guardian::{self, Guardian};
 use crate::cutover::holder::{self, Holder, Request};
 use crate::cutover::steps::evidence;
@@ -26,6 +27,8 @@ const HEARTBEAT_EVERY: Duration = Duration::from_millis(300);
 const OLD_TRANSACTION: Duration = Duration::from_secs(2);
 /// How long to wait for such transactions to end.
 const OLD_TRANSACTION_LIMIT: Duration = Duration::from_secs(20);
+/// How often it is looked whether a slot that is waited for is there.
+const SLOT_EVERY: Duration = Duration::from_secs(1);
 /// The slot of the way back is caught up when one advance takes less than this.
 const ADVANCE_GOAL: Duration = Duration::from_millis(50);
 /// How often it is advanced in search of that.
@@ -54,6 +57,9 @@ impl Drop for Guard {
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let (source, target) = engine.sessions().await?;
     ddl::assert_none_open([&source, &target]).await?;
+    // Before the triggers: behind an open transaction each try of theirs would hold up clients.
+    assert_no_prepared_transactions(&source).await?;
+    wait_for_old_transactions(&source).await?;
     close_for_searchers(engine, &target).await?;
     if !source.is_superuser {
         // Nothing else holds those who come in, so it is every table.
@@ -64,8 +70,6 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     // The signature comes first: what changes while the facts are read changes it as well.
     engine.attempt.signature = Some(plan::signature(&source).await?);
     assert_schema(engine, &source).await?;
-    assert_no_prepared_transactions(&source).await?;
-    wait_for_old_transactions(&source).await?;
     let readers =
         (SequenceReader::prepare(&source).await?, SequenceReader::prepare(&target).await?);
     engine.attempt.sequences = Some(readers);
@@ -195,19 +199,50 @@ async fn catch_up(engine: &mut Engine, log: &dyn Log) -> Result<()> {
     let (source, target) = engine.sessions().await?;
     let (markers, names) = (engine.markers(log), engine.subscriptions(log));
     let limit = engine.options.catch_up_limit;
-    for name in &names {
-        // A crash of the other server disables a subscription just as a bad row does; only trying
-        // again tells the two apart.
-        if replication::subscription(&target, name).await?.is_some_and(|state| !state.enabled) {
-            engine.story.warning(format!("subscription {name} was disabled; it is tried again"));
-            replication::enable(&target, name).await?;
-        }
-    }
+    try_again(&target, &names, &engine.story).await?;
     for _ in 0..2 {
         let id = replication::mark(&source, &markers, "gate").await?;
-        replication::await_mark(&target, &markers, &names, id, limit).await?;
+        // A worker whose slot is lost tries again for ever, and nothing is disabled.
+        tokio::select! {
+            arrived = replication::await_mark(&target, &markers, &names, id, limit) => arrived?,
+            lost = lost_slot(&source, &names) => return Err(lost),
+        };
     }
     Ok(())
+}
+
+/// Enables the subscriptions of a follower that are disabled. A crash of the other server disables
+/// one just as a bad row does; only trying again tells the two apart.
+///
+/// # Errors
+/// The follower cannot be asked.
+pub async fn try_again(follower: &Session, names: &[String], story: &Story) -> Result<()> {
+    for name in names {
+        if replication::subscription(follower, name).await?.is_some_and(|state| !state.enabled) {
+            story.warning(format!("subscription {name} was disabled; it is tried again"));
+            replication::enable(follower, name).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Looks until a slot is found that can feed nobody any more.
+async fn lost_slot(source: &Session, names: &[String]) -> anyhow::Error {
+    loop {
+        for name in names {
+            match replication::slot_is_usable(source, name).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let message = format!("slot {name} is gone or invalid: nothing follows it");
+                    let hint = "before a switch: `cargo xtask rollback --yes`, then start again; \
+                                after one the way back is lost, and service goes on";
+                    return Failure::failed(message).hint(hint).into();
+                }
+                Err(error) => return error,
+            }
+        }
+        tokio::time::sleep(SLOT_EVERY).await;
+    }
 }
 
 /// An advance reads all WAL since the last, so the last must have been a moment ago.

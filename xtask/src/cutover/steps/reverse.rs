@@ -12,6 +12,7 @@ use crate::cutover::fence;
 use crate::cutover::steps::{evidence, flip};
 use crate::cutover::way_back;
 use crate::failure::tolerate;
+use crate::pg::endpoint::Session;
 use crate::pg::replication;
 
 /// How long the first marker may take.
@@ -23,19 +24,18 @@ const FIRST_MARKER_LIMIT: Duration = Duration::from_secs(120);
 /// # Errors
 /// The marker does not arrive, or a server refuses. Service goes on.
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
-    if engine.plan.without_way_back {
-        let lost = WayBack::Lost(way_back::WITHOUT.into());
-        let noted = log.append(Event::WayBack { way_back: lost });
-        tolerate(noted, "status knows it from the plan");
-        flip::send_away(engine).await;
-        retire_ahead(engine).await?;
-        let target = engine.target.session().await?;
-        return fence::unguard_tables(&target).await;
-    }
     let (source, target) = engine.sessions().await?;
-    let name = engine.back();
     // Who read the route a moment before it was flipped may have come after that.
     flip::send_away(engine).await;
+    if let Some(reason) = lost_because(engine, &target).await? {
+        // No try would mend it. What is left to do is not to leave the run open for ever.
+        engine.story.warning(format!("the way back is lost: {reason}"));
+        let told = log.append(Event::WayBack { way_back: WayBack::Lost(reason) });
+        tolerate(told, "status looks at the servers, not at this record");
+        retire_ahead(engine).await?;
+        return fence::unguard_tables(&target).await;
+    }
+    let name = engine.back();
     replication::enable(&source, &name).await?;
     let markers = ["marker_1".to_string()];
     let id = replication::mark(&target, &markers, "reverse").await?;
@@ -45,6 +45,16 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     tolerate(armed, "status looks at the servers, not at this record");
     retire_ahead(engine).await?;
     fence::unguard_tables(&target).await
+}
+
+/// Why there is no way back and never will be, where that is so.
+async fn lost_because(engine: &Engine, target: &Session) -> Result<Option<String>> {
+    if engine.plan.without_way_back {
+        return Ok(Some(way_back::WITHOUT.into()));
+    }
+    let slot = engine.back();
+    let is_usable = replication::slot_is_usable(target, &slot).await?;
+    Ok((!is_usable).then(|| format!("slot {slot} on the serving side is gone or invalid")))
 }
 
 /// Takes away what brought the rows here.
@@ -58,15 +68,15 @@ async fn retire_ahead(engine: &mut Engine) -> Result<()> {
     replication::drop_role(&source, &engine.role(engine.header.direction)).await
 }
 
-/// Done when the way back is enabled and nothing of the way here is left.
+/// Done when the way back is enabled, or lost for good, and nothing of the way here is left.
 ///
 /// # Errors
 /// A server cannot be asked.
 pub async fn look(engine: &mut Engine) -> Result<Seen> {
     let (source, target) = engine.sessions().await?;
-    let has_way_back = !engine.plan.without_way_back;
+    let lost = lost_because(engine, &target).await?;
     let state = replication::subscription(&source, &engine.back()).await?;
-    if has_way_back && state.is_none_or(|state| !state.enabled) {
+    if lost.is_none() && state.is_none_or(|state| !state.enabled) {
         return Ok(Seen::NotDone);
     }
     for name in engine.every_ahead() {
@@ -81,6 +91,9 @@ pub async fn look(engine: &mut Engine) -> Result<Seen> {
     if replication::role_exists(&source, &engine.role(engine.header.direction)).await? {
         return Ok(Seen::NotDone);
     }
-    let way_back = if has_way_back { "ARMED" } else { "LOST" };
-    Ok(Seen::Done(evidence! { "rollback": way_back }))
+    let rollback = match lost {
+        Some(reason) => format!("LOST because {reason}"),
+        None => "ARMED".into(),
+    };
+    Ok(Seen::Done(evidence! { "rollback": rollback }))
 }

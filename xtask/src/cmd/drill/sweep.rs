@@ -1,0 +1,167 @@
+//! `drill --sweep`: many turns, each with a fault that a seed has drawn.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::REPORT_FOLDER;
+use crate::drill::RouteKind;
+use crate::drill::faults::Fault;
+use crate::drill::sweep::{Cycle, SweepOptions, Swept, sweep};
+use crate::failure::Failure;
+use crate::servers::pooler;
+use crate::ui::{self, Format, Ui};
+
+/// How many turns are made that nobody told.
+const CYCLES: u32 = 20;
+/// How much data there is that nobody told: it has no part in the turns.
+const SCALE: f64 = 0.01;
+
+/// Arguments that only a sweep has.
+#[derive(Debug, clap::Args)]
+pub struct SweepArguments {
+    /// Make many turns, each with one thing going wrong that the seed has drawn, and hold each
+    /// against the same rules
+    #[arg(long, conflicts_with_all = ["source", "report", "endpoint_file"],
+        help_heading = "Sweep")]
+    pub(super) sweep: bool,
+    /// What may go wrong [default: all of it]
+    #[arg(long, value_enum, value_delimiter = ',', requires = "sweep", help_heading = "Sweep")]
+    faults: Vec<Fault>,
+    /// Make only this turn of them: what was drawn for it depends on nothing before it
+    #[arg(long, value_name = "CYCLE", requires = "sweep", help_heading = "Sweep",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    only: Option<u32>,
+}
+
+/// Sweeps, and tells each turn as it ends.
+///
+/// # Errors
+/// A rule was broken, or the sweep itself does not work.
+pub async fn run(arguments: &super::Arguments, ui: &Ui) -> Result<()> {
+    if arguments.route == RouteKind::PgBouncer {
+        pooler::program()?;
+    }
+    let given = &arguments.sweep.faults;
+    let faults = if given.is_empty() { Fault::value_variants().to_vec() } else { given.clone() };
+    let options = SweepOptions {
+        seed: arguments.seed,
+        cycles: arguments.cycles.unwrap_or(CYCLES),
+        only: arguments.sweep.only,
+        rate: arguments.rate,
+        writers: arguments.writers,
+        scale: arguments.scale.unwrap_or(SCALE),
+        faults,
+        route: arguments.route,
+        keep: arguments.journal_dir.clone().unwrap_or_else(|| PathBuf::from(REPORT_FOLDER)),
+        source_bindir: arguments.source_bindir.clone(),
+        target_bindir: arguments.target_bindir.clone(),
+    };
+    let story = ui.story();
+    story.note(format!("seed {}, {} turns", options.seed, options.cycles));
+    let tell = |cycle: &Cycle| match ui.format() {
+        Format::Json => ui.json(cycle),
+        Format::Text => {
+            ui.line(&line(cycle));
+            Ok(())
+        }
+    };
+    let swept = sweep(&options, &story, tell).await?;
+    match ui.format() {
+        Format::Json => ui.json(&swept)?,
+        Format::Text => ui.data(&text(&swept)),
+    }
+    let broken: Vec<String> = swept
+        .broken()
+        .map(|cycle| format!("cycle {}: {}", cycle.cycle, cycle.broken.join("; ")))
+        .collect();
+    let Some(first) = swept.broken().next() else { return Ok(()) };
+    let message = format!("rules were broken:\n  {}", broken.join("\n  "));
+    let kept = options.keep.join(format!("sweep-{}-{}", options.seed, first.cycle));
+    let hint = format!(
+        "journals and logs are in {}; again: {}",
+        kept.display(),
+        again(&options, given, first.cycle)
+    );
+    Err(Failure::refused(message).hint(hint).into())
+}
+
+/// The command that makes just this turn again.
+fn again(options: &SweepOptions, given: &[Fault], cycle: u32) -> String {
+    let mut command = format!(
+        "cargo xtask drill --sweep --seed {} --only {cycle} --rate {} --writers {}",
+        options.seed, options.rate, options.writers
+    );
+    if !given.is_empty() {
+        let names: Vec<&str> = given.iter().map(|fault| fault.name()).collect();
+        command.push_str(&format!(" --faults {}", names.join(",")));
+    }
+    if options.route == RouteKind::PgBouncer {
+        command.push_str(" --route pgbouncer");
+    }
+    command
+}
+
+/// One turn in one line; what it broke in further ones.
+fn line(cycle: &Cycle) -> String {
+    let code = |code: &Option<i32>| code.map_or("killed".into(), |code| code.to_string());
+    let codes: Vec<String> = cycle.codes.iter().map(code).collect();
+    let way_back = serde_json::to_value(&cycle.way_back).unwrap_or_default();
+    let mut line = format!(
+        "{:>4} {:<8} {:<10} {:<24} {:<28} exit {:<10} pause {:>7}  {:>6} acknowledged, {} lost, \
+         {} duplicated  {}",
+        cycle.cycle,
+        cycle.verb,
+        cycle.fault.name(),
+        if cycle.struck { cycle.moment.to_string() } else { format!("({})", cycle.moment) },
+        cycle.detail,
+        codes.join(" "),
+        cycle.pause_ms.map_or("—".into(), ui::duration),
+        cycle.acknowledged,
+        cycle.lost,
+        cycle.duplicated,
+        way_back["state"].as_str().unwrap_or_default(),
+    );
+    for broken in &cycle.broken {
+        line.push_str(&format!("\n     BROKEN: {broken}"));
+    }
+    line
+}
+
+fn text(swept: &Swept) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(["fault", "turns", "struck", "at once", "again", "given up", "broken"]);
+    for (fault, tally) in &swept.faults {
+        let counts =
+            [tally.cycles, tally.struck, tally.at_once, tally.again, tally.given_up, tally.broken];
+        let mut row = vec![fault.name().to_string()];
+        row.extend(counts.map(|count| count.to_string()));
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let pause = |percent| swept.pause_ms(percent).map_or("—".into(), ui::duration);
+    let broken = swept.broken().count();
+    format!(
+        "{table}\npause     p50 {}, p95 {}, longest {}; faults included\n\
+         ledger    {} acknowledged, {} lost, {} duplicated, {} by two writers\n\
+         verdict   {}: {} turns at {} tx/s, {} worlds, in {:.0} s; seed {}",
+        pause(50),
+        pause(95),
+        pause(100),
+        ui::count(swept.sum(|cycle| cycle.acknowledged)),
+        swept.sum(|cycle| cycle.lost),
+        swept.sum(|cycle| cycle.duplicated),
+        swept.sum(|cycle| cycle.rivals),
+        if broken == 0 { "NO RULE BROKEN".into() } else { format!("{broken} TURNS BROKE A RULE") },
+        swept.cycles.len(),
+        swept.rate,
+        swept.worlds,
+        swept.seconds,
+        swept.seed
+    )
+}
