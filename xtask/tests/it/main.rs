@@ -3,6 +3,7 @@
 
 mod backups;
 mod crash;
+mod environments;
 mod journals;
 mod measurements;
 mod migrate;
