@@ -157,9 +157,9 @@ impl Chosen {
 ///
 /// # Errors
 /// kubectl is not installed.
-fn cluster(context: &str) -> Result<Cluster> {
+pub fn cluster(context: &str) -> Result<Cluster> {
     let program = process::find_program("kubectl").ok_or_else(|| {
-        Failure::usage("kubectl is not installed, and a Secret is to be read")
+        Failure::usage("kubectl is not installed, and the cluster is to be asked")
             .hint("install kubectl, or put it on PATH")
     })?;
     Ok(Cluster::new(program, Some(context.into())))
