@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::config;
 use crate::cutover::header::Identity;
 use crate::cutover::plan::{Plan, PlannedTable};
-use crate::cutover::verbs::{Operation, Planned};
+use crate::cutover::planned::Planned;
+use crate::cutover::verbs::Operation;
 use crate::failure::Failure;
 use crate::pg::endpoint::Endpoint;
 

@@ -23,7 +23,7 @@ use crate::cutover::search;
 use crate::cutover::step::Step;
 use crate::cutover::steps::certify;
 use crate::failure::Failure;
-use crate::pg::endpoint::{Endpoint, Session};
+use crate::pg::endpoint::Endpoint;
 use crate::pg::state;
 use crate::servers::programs::find_programs;
 
