@@ -30,6 +30,7 @@ pub mod step;
 pub mod steps;
 #[cfg(test)]
 mod sweep;
+pub mod topology;
 pub mod verbs;
 pub mod verify;
 pub mod way_back;
