@@ -3,6 +3,7 @@
 pub mod approval;
 pub mod beginning;
 pub mod catch_up;
+pub mod ddl;
 pub mod decision;
 pub mod doctor;
 pub mod drive;
@@ -18,6 +19,7 @@ pub mod lag;
 pub mod lineage;
 pub mod metrics;
 pub mod next;
+pub mod opening;
 pub mod outline;
 pub mod plan;
 pub mod planned;

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 
 mod chart;
 mod facts;
+pub mod figures;
 mod fold;
 mod page;
 #[cfg(test)]

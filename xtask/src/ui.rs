@@ -374,9 +374,11 @@ fn line_of(event: &Event) -> Option<String> {
         | Event::Certified { .. }
         | Event::Changed { .. }
         | Event::Restored { .. }
+        | Event::SchemaChange { .. }
         | Event::Samples { .. }
         | Event::Clients { .. }
         | Event::Oracle { .. }
+        | Event::Searches { .. }
         | Event::Ended { .. }
         | Event::Progress { .. } => return None,
     })

@@ -3,6 +3,7 @@
 
 mod backups;
 mod crash;
+mod ddl;
 mod environments;
 mod journals;
 mod measurements;
