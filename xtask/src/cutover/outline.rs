@@ -155,6 +155,7 @@ fn touches_at_the_turn(
         (Step::Flip, None) => "nothing: clients are yours to redirect".into(),
         (Step::Flip, Some(Route::File(path))) => format!("file {}", path.display()),
         (Step::Flip, Some(route)) => format!("{route:?}"),
+        (Step::Release, None) => "nothing: no route is named".into(),
         (Step::Release, _) => "1 login of the application through the route".into(),
         (Step::Reverse, _) => "source: subscription on; the way there is dropped".into(),
         (Step::Retire, _) => "the way back is dropped; the source keeps data and fence".into(),
