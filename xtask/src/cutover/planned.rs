@@ -60,7 +60,11 @@ impl Planned {
     }
 }
 
-fn approve(refusals: &[Refusal]) -> Result<()> {
+/// The refusal of all that is no warning.
+///
+/// # Errors
+/// Something stands in the way.
+pub fn approve(refusals: &[Refusal]) -> Result<()> {
     let against: Vec<&Refusal> = refusals.iter().filter(|refusal| !refusal.is_warning).collect();
     if against.is_empty() {
         return Ok(());
@@ -151,6 +155,11 @@ pub async fn reasons(
     if let (Some(route), true) = (&operation.options.route, may_look) {
         let [(serving, _), _] = operation.sides(direction);
         refusals.extend(route.objections(&serving).await.into_iter().map(Refusal::from));
+    }
+    if copies && may_look {
+        let policy = &operation.options.backup;
+        let objections = policy.objections(&operation.source, source).await?;
+        refusals.extend(refusals::of_backup(objections));
     }
     Ok(refusals)
 }

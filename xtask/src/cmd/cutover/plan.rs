@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+use crate::cmd::backup::PolicyArguments;
 use crate::cmd::cutover::{RunArguments, SearchArguments};
 use crate::cutover::approval::Approval;
 use crate::cutover::planned::{self, Planned};
@@ -29,6 +30,8 @@ pub struct Arguments {
     run: RunArguments,
     #[command(flatten)]
     search: SearchArguments,
+    #[command(flatten)]
+    backup: PolicyArguments,
     /// Write what is to be approved here, for `cutover start --plan`
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
@@ -39,7 +42,8 @@ pub struct Arguments {
 /// # Errors
 /// A side cannot be reached, or the plan is refused.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation_with_search(&arguments.search, ui).await?;
+    let (search, backup) = (&arguments.search, &arguments.backup);
+    let operation = arguments.run.operation_of_start(search, backup, ui).await?;
     let planned = planned::plan(&operation).await?;
     match ui.format() {
         Format::Json => ui.json(&planned)?,
