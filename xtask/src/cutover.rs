@@ -1,9 +1,11 @@
 //! The engine: one run moves one database, and can bring it back.
 
+pub mod approval;
 pub mod beginning;
 pub mod catch_up;
 pub mod ddl;
 pub mod decision;
+pub mod doctor;
 pub mod drive;
 pub mod ending;
 pub mod engine;
@@ -19,8 +21,9 @@ pub mod metrics;
 pub mod next;
 pub mod opening;
 pub mod outdated;
+pub mod outline;
 pub mod plan;
-pub mod planning;
+pub mod planned;
 pub mod privileges;
 pub mod refusals;
 pub mod revive;

@@ -19,8 +19,10 @@ use crate::route::Objection;
 
 mod owners;
 mod roles;
+mod rules;
 
 pub use owners::{NOT_SUPERUSER, missed};
+pub use rules::{RULES, Rule};
 
 /// The oldest major version that this tool moves: older servers cannot stop a subscription at its
 /// first error.
@@ -125,7 +127,8 @@ pub async fn find(sides: &Sides<'_>, may_look: bool) -> Result<Vec<Refusal>> {
     }
     all.extend(roles::settings(source, target, sides.copies).await?);
     all.extend(database_rights(source, target).await?);
-    all.extend(other_replication(source).await?);
+    all.extend(other_replication("source", source).await?);
+    all.extend(other_replication("target", target).await?);
     if sides.copies {
         all.extend(target_is_empty(source, target).await?);
     }
@@ -306,9 +309,9 @@ async fn database_rights(source: &Session, target: &Session) -> Result<Vec<Refus
     Ok(differences.map(refuse).collect())
 }
 
-async fn other_replication(source: &Session) -> Result<Vec<Refusal>> {
+async fn other_replication(side: &str, session: &Session) -> Result<Vec<Refusal>> {
     let mut all = Vec::new();
-    let subscriptions = source
+    let subscriptions = session
         .query(
             "SELECT subname::text FROM pg_subscription
              WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -318,11 +321,11 @@ async fn other_replication(source: &Session) -> Result<Vec<Refusal>> {
         .await?;
     for row in subscriptions {
         let name: String = row.get(0);
-        let problem = format!("subscription {name} writes into the source behind the fence");
-        let fix = format!("on the source: DROP SUBSCRIPTION {}", identifier(&name));
+        let problem = format!("subscription {name} writes into the {side} behind the fence");
+        let fix = format!("on the {side}: DROP SUBSCRIPTION {}", identifier(&name));
         all.push(Refusal::new("foreign-subscription", problem, fix));
     }
-    let slots = source
+    let slots = session
         .query(
             "SELECT slot_name::text FROM pg_replication_slots
              WHERE database = current_database() AND slot_name NOT LIKE 'xtask\\_%'",
@@ -332,7 +335,7 @@ async fn other_replication(source: &Session) -> Result<Vec<Refusal>> {
     for row in slots {
         let name: String = row.get(0);
         let problem =
-            format!("slot {name} feeds another subscriber, which will not follow the move");
+            format!("slot {name} on the {side} feeds another subscriber, which does not follow");
         let fix = "plan where that subscriber reads from after the switch";
         all.push(Refusal::warning("foreign-slot", problem, fix));
     }

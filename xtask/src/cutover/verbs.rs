@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::cutover::approval::Approval;
 use crate::cutover::beginning::prepare;
 use crate::cutover::drive::drive;
 use crate::cutover::ending::{ending, judge};
@@ -16,7 +17,7 @@ use crate::cutover::next::{Goal, State};
 use crate::cutover::opening::Opened;
 use crate::cutover::outdated::is_outdated;
 use crate::cutover::plan::Plan;
-use crate::cutover::planning::{self, Planned};
+use crate::cutover::planned::{Planned, approve, plan, survey};
 use crate::cutover::refusals;
 use crate::cutover::search;
 use crate::cutover::step::Step;
@@ -50,6 +51,19 @@ pub struct Operation {
     pub story: Story,
     /// Whether somebody asked to stop.
     pub interrupt: Interrupt,
+    /// Where all this comes from.
+    pub origin: Origin,
+}
+
+/// Where an operation comes from, and what a person approved of it.
+#[derive(Clone, Default)]
+pub struct Origin {
+    /// The environment whose values were taken.
+    pub environment: Option<String>,
+    /// What was given by hand in the place of its values.
+    pub by_hand: Vec<String>,
+    /// The plan that a run may begin from, where one was named.
+    pub approved: Option<Approval>,
 }
 
 impl Operation {
@@ -98,9 +112,12 @@ pub async fn start(operation: &Operation) -> Result<Outcome> {
         match lineage.phase() {
             Phase::Absent | Phase::Finished => {}
             Phase::Copying => {
+                if let Some(approved) = &operation.origin.approved {
+                    approved.assert_is_of(&latest.plan()?)?;
+                }
                 if !State::of(&latest.records).is_done(Step::Backup) {
                     let missing = refusals::of_backup(operation.options.backup.objection());
-                    planning::approve(&missing)?;
+                    approve(&missing)?;
                 }
                 return resume(operation, latest, Goal::Follow).await;
             }
@@ -108,11 +125,14 @@ pub async fn start(operation: &Operation) -> Result<Outcome> {
             phase => return Err(not_now("start", phase, &latest.header.run)),
         }
     }
-    let planned = planning::plan(operation).await?;
+    let planned = plan(operation).await?;
     for warning in planned.refusals.iter().filter(|refusal| refusal.is_warning) {
         operation.story.warning(format!("{}; {}", warning.problem, warning.fix));
     }
     planned.approve()?;
+    if let Some(approved) = &operation.origin.approved {
+        approved.assert_holds(&Approval::of(operation, &planned))?;
+    }
     let journal = create(operation, Direction::Forward, None, planned)?;
     run(operation, journal, Goal::Follow).await
 }
@@ -224,7 +244,7 @@ async fn turn_by_child(
     let [(source, _), (target, _)] = operation.sides(direction);
     let source = source.connect("plan").await?;
     let target = target.connect("plan").await?;
-    let mut planned = planning::survey(operation, direction, &source, &target, false).await?;
+    let mut planned = survey(operation, direction, &source, &target, false).await?;
     planned.approve()?;
     let standing = search::standing(&source).await?;
     planned.plan.keep_to(&parent.plan()?, standing);

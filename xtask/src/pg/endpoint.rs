@@ -105,6 +105,13 @@ impl Endpoint {
         Endpoint { database: database.into(), ..self.clone() }
     }
 
+    /// The same; where no password was found for it, with that of another endpoint.
+    #[must_use]
+    pub fn or_password_of(&self, other: &Endpoint) -> Endpoint {
+        let password = self.password.as_ref().or(other.password.as_ref()).cloned();
+        Endpoint { password, ..self.clone() }
+    }
+
     /// The same server and database, another role.
     #[must_use]
     pub fn with_user(&self, user: &str, password: &str) -> Endpoint {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use super::change::{self, Change};
@@ -55,6 +56,57 @@ impl Cluster {
             Ok(output) => Err(unreachable(output.stderr.trim()).into()),
             Err(error) => Err(unreachable(&format!("{error:#}")).into()),
         }
+    }
+
+    /// One key of a Secret, for a connection. It is written nowhere.
+    ///
+    /// # Errors
+    /// kubectl or the cluster cannot be reached, or there is no such Secret or key.
+    pub async fn secret(&self, namespace: &str, name: &str, key: &str) -> Result<String> {
+        // The whole Secret as JSON: a template that fails would print what it was given.
+        let asked = ["get", "secret", name, "--namespace", namespace, "--output", "json"];
+        let output = self.kubectl(&asked).output().await.context("read a Secret")?;
+        if output.code != Some(0) {
+            let message =
+                format!("Secret {namespace}/{name} cannot be read: {}", output.stderr.trim());
+            return Err(Failure::usage(message)
+                .hint(format!("kubectl auth can-i get secret/{name} --namespace {namespace}"))
+                .into());
+        }
+        let secret: Secret = serde_json::from_str(&output.stdout)
+            .map_err(|_| Failure::usage(format!("kubectl's answer is not Secret {name}")))?;
+        let value = secret.data.unwrap_or_default().remove(key).ok_or_else(|| {
+            Failure::usage(format!("Secret {namespace}/{name} has no key {key}"))
+                .hint("name a key that it has: `secret.keys` and `cutover` in infra/values")
+        })?;
+        String::from_utf8(value.0).map_err(|_| {
+            Failure::usage(format!("key {key} of Secret {namespace}/{name} is not text")).into()
+        })
+    }
+
+    /// Objects of some kinds, as `statefulsets.apps,secrets`.
+    ///
+    /// # Errors
+    /// kubectl or the cluster cannot be reached, or may not be asked.
+    pub async fn list(&self, kinds: &str, namespace: Option<&str>) -> Result<Vec<Value>> {
+        let namespace = namespace.into_iter().flat_map(|name| ["--namespace", name]);
+        let mut asked = vec!["get", kinds, "--output", "json"];
+        asked.extend(namespace);
+        let output = self.kubectl(&asked).output().await.context("list objects")?;
+        if output.code != Some(0) {
+            return Err(unreachable(output.stderr.trim()).into());
+        }
+        let found: Value = serde_json::from_str(&output.stdout).context("read kubectl's answer")?;
+        Ok(items(&found["items"]).to_vec())
+    }
+
+    /// What a shell script inside a pod says; the script reads and changes nothing.
+    ///
+    /// # Errors
+    /// The pod does not run, or the script fails.
+    pub async fn within(&self, namespace: &str, pod: &str, script: &str) -> Result<String> {
+        let asked = ["exec", pod, "--namespace", namespace, "--", "sh", "-c", script];
+        self.kubectl(&asked).run().await
     }
 
     /// Compares the cluster with one environment.

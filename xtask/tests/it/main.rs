@@ -5,6 +5,7 @@ mod backup;
 mod backups;
 mod crash;
 mod ddl;
+mod environments;
 mod journals;
 mod measurements;
 mod migrate;

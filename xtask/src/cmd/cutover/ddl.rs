@@ -52,7 +52,7 @@ pub struct Arguments {
 /// # Errors
 /// As [`ddl::apply`] and [`ddl::preview`].
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation(ui)?;
+    let operation = arguments.run.operation(ui).await?;
     let request = Request {
         file: arguments.file.clone(),
         accepted: arguments.accept.clone(),

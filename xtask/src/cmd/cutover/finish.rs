@@ -35,7 +35,7 @@ pub struct Arguments {
 /// # Errors
 /// As [`verbs::finish`]; or ParadeDB still answers searches as a follower.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation(ui)?;
+    let operation = arguments.run.operation(ui).await?;
     listen(&operation.interrupt, ui)?;
     topology::refuse_while_entered(&operation).await?;
     let confirmed = match &arguments.confirm {

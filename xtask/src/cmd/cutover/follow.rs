@@ -34,7 +34,7 @@ pub struct Arguments {
 /// # Errors
 /// As [`topology::enter`] and [`topology::leave`].
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation(ui)?;
+    let operation = arguments.run.operation(ui).await?;
     listen(&operation.interrupt, ui)?;
     match arguments.leave {
         true => topology::leave(&operation).await,

@@ -1,9 +1,12 @@
 //! `cutover start`: everything is copied, and the target follows.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use crate::cmd::backup::PolicyArguments;
 use crate::cmd::cutover::{MetricsArguments, RunArguments, SearchArguments, listen};
+use crate::cutover::approval::Approval;
 use crate::cutover::verbs;
 use crate::ui::Ui;
 
@@ -30,6 +33,10 @@ pub struct Arguments {
     search: SearchArguments,
     #[command(flatten)]
     backup: PolicyArguments,
+    /// Begin only what this file of `cutover plan --out` approved: refuse where the world has
+    /// changed since
+    #[arg(long, value_name = "PATH")]
+    plan: Option<PathBuf>,
     /// Begin a run that cannot be turned back after its switch: the source never follows. For a
     /// role that may not subscribe there
     #[arg(long)]
@@ -41,9 +48,11 @@ pub struct Arguments {
 /// # Errors
 /// As [`verbs::start`].
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
+    let approved = arguments.plan.as_deref().map(Approval::read).transpose()?;
     let (search, backup) = (&arguments.search, &arguments.backup);
-    let mut operation = arguments.run.operation_of_start(search, backup, ui)?;
+    let mut operation = arguments.run.operation_of_start(search, backup, ui).await?;
     operation.options.without_way_back = arguments.without_way_back;
+    operation.origin.approved = approved;
     listen(&operation.interrupt, ui)?;
     let work = verbs::start(&operation);
     let ended = arguments.metrics.observe_during(&operation, work).await;

@@ -281,6 +281,7 @@ impl World {
             take_over: false,
             argv: Vec::new(),
             story: Story::silent(),
+            origin: Default::default(),
             interrupt: Interrupt::default(),
         };
         status(&operation).await

@@ -1,11 +1,17 @@
-//! What a run would do, surveyed before anything is touched: the plan, what stands in its way, and
-//! what the tool's role may do.
+//! What a person is asked to approve: the plan, the reasons against it, and what to expect.
+
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::Result;
 
+use crate::cutover::approval::settings;
 use crate::cutover::beginning::reach;
 use crate::cutover::event::Side;
 use crate::cutover::header::{Direction, Identity};
+use crate::cutover::journal::{self, Journal};
+use crate::cutover::lineage::Run;
+use crate::cutover::outline::{Census, Row, outline};
 use crate::cutover::plan::{Plan, expected_pause};
 use crate::cutover::privileges::{self, Privilege, Wanted};
 use crate::cutover::refusals::{self, Refusal, Sides};
@@ -23,6 +29,17 @@ pub struct Planned {
     pub refusals: Vec<Refusal>,
     /// What the tool's roles may do where they are no superusers.
     pub privileges: Vec<Privilege>,
+    /// The environment whose values were taken.
+    pub environment: Option<String>,
+    /// What was given by hand in the place of its values.
+    pub by_hand: Vec<String>,
+    /// What values and command line say together, without a secret.
+    pub settings: BTreeMap<String, String>,
+    /// The steps, in order, with what they touch.
+    pub outline: Vec<Row>,
+    /// The run of these servers whose pause was measured last, and the database part of that
+    /// pause in milliseconds.
+    pub measured_pause: Option<(String, f64)>,
     /// Who the source is.
     pub source: Identity,
     /// Who the target is.
@@ -46,11 +63,11 @@ impl Planned {
     }
 }
 
-/// Nothing among these stands in the way.
+/// The refusal of all that is no warning.
 ///
 /// # Errors
-/// Something does; each is named with its fix.
-pub(in crate::cutover) fn approve(refusals: &[Refusal]) -> Result<()> {
+/// Something stands in the way.
+pub fn approve(refusals: &[Refusal]) -> Result<()> {
     let against: Vec<&Refusal> = refusals.iter().filter(|refusal| !refusal.is_warning).collect();
     if against.is_empty() {
         return Ok(());
@@ -76,17 +93,53 @@ pub async fn plan(operation: &Operation) -> Result<Planned> {
     survey(operation, Direction::Forward, &source, &target, true).await
 }
 
-/// Surveys two sides for a run of one direction; `copies` where it is a root.
+/// Surveys a side that serves and one that shall.
 ///
 /// # Errors
-/// A side cannot be read, or its role can see too little for a plan.
-pub(in crate::cutover) async fn survey(
+/// As [`plan`]; or the login may not see what is to be planned.
+pub async fn survey(
     operation: &Operation,
     direction: Direction,
     source: &Session,
     target: &Session,
     copies: bool,
 ) -> Result<Planned> {
+    let (refusals, privileges) = reasons(operation, direction, source, target, copies).await?;
+    if refusals.iter().any(|refusal| refusal.name == refusals::NOT_SUPERUSER) {
+        // There is nothing to show that such a role could see.
+        approve(&refusals)?;
+    }
+    let mut plan = Plan::survey(source, target).await?;
+    plan.search = operation.options.search.clone().filter(|_| copies);
+    plan.without_way_back = copies && operation.options.without_way_back;
+    let census = Census::take(source).await?;
+    Ok(Planned {
+        environment: operation.origin.environment.clone(),
+        by_hand: operation.origin.by_hand.clone(),
+        settings: settings(operation),
+        outline: if copies { outline(operation, &plan, census) } else { Vec::new() },
+        measured_pause: measured_pause(&operation.options.folder, source, target).await?,
+        refusals,
+        privileges,
+        plan,
+        source: state::identity(source).await?,
+        target: state::identity(target).await?,
+        expected_pause_ms: expected_pause(source, target).await?,
+    })
+}
+
+/// Every reason to say no: those of the two servers and those of the route; and what the tool's
+/// roles may do.
+///
+/// # Errors
+/// A side or the route cannot be read. Refusals are no error here.
+pub async fn reasons(
+    operation: &Operation,
+    direction: Direction,
+    source: &Session,
+    target: &Session,
+    copies: bool,
+) -> Result<(Vec<Refusal>, Vec<Privilege>)> {
     let client = match &operation.options.route {
         Some(route) => Some(route.client()?),
         None => None,
@@ -113,28 +166,39 @@ pub(in crate::cutover) async fn survey(
     let privileges = privileges::table(&wanted).await?;
     let mut refusals: Vec<Refusal> = privileges.iter().filter_map(refusals::missed).collect();
     refusals.extend(refusals::find(&sides, refusals.is_empty()).await?);
-    if refusals.iter().any(|refusal| refusal.name == refusals::NOT_SUPERUSER) {
-        // There is nothing to show that such a role could see.
-        approve(&refusals)?;
-    }
-    if let Some(route) = &operation.options.route {
+    let may_look = refusals.iter().all(|refusal| refusal.name != refusals::NOT_SUPERUSER);
+    if let (Some(route), true) = (&operation.options.route, may_look) {
         let [(serving, _), _] = operation.sides(direction);
         refusals.extend(route.objections(&serving).await.into_iter().map(Refusal::from));
     }
-    if copies {
+    if copies && may_look {
         let policy = &operation.options.backup;
         let objections = policy.objections(&operation.source, source).await?;
         refusals.extend(refusals::of_backup(objections));
     }
-    let mut plan = Plan::survey(source, target).await?;
-    plan.search = operation.options.search.clone().filter(|_| copies);
-    plan.without_way_back = sides.without_way_back;
-    Ok(Planned {
-        refusals,
-        privileges,
-        plan,
-        source: state::identity(source).await?,
-        target: state::identity(target).await?,
-        expected_pause_ms: expected_pause(source, target).await?,
-    })
+    Ok((refusals, privileges))
+}
+
+/// The last pause between these two clusters that a journal of the folder tells of: the same
+/// machines make the best forecast.
+async fn measured_pause(
+    folder: &Path,
+    source: &Session,
+    target: &Session,
+) -> Result<Option<(String, f64)>> {
+    let here = [state::identity(source).await?.system, state::identity(target).await?.system];
+    let mut runs = journal::runs(folder)?;
+    runs.reverse();
+    for name in runs {
+        // A damaged journal is told of by whoever needs that run.
+        let Ok((header, records)) = Journal::read(&journal::file_of(folder, &name)) else {
+            continue;
+        };
+        let are_same = here.contains(&header.source.system) && here.contains(&header.target.system);
+        let run = Run { header, records };
+        if let (true, Some(took)) = (are_same, run.pause_ms()) {
+            return Ok(Some((name, took)));
+        }
+    }
+    Ok(None)
 }
