@@ -23,6 +23,7 @@ pub mod search;
 pub mod status;
 pub mod step;
 pub mod steps;
+pub mod stopped;
 #[cfg(test)]
 mod sweep;
 pub mod verbs;

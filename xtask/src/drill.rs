@@ -81,6 +81,7 @@ pub fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
         on_ddl: OnDdl::Cancel,
         catch_up_limit: Duration::from_secs(600),
         route: Some(route),
+        workloads: None,
         accepts_unlimited_wal: false,
         keep_copy: false,
         folder,

@@ -8,6 +8,7 @@ pub mod config;
 pub mod cutover;
 pub mod drill;
 pub mod failure;
+pub mod kube;
 pub mod ledger;
 pub mod migrate;
 pub mod pg;

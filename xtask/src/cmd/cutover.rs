@@ -239,6 +239,7 @@ impl RunArguments {
                 on_ddl: self.on_ddl,
                 catch_up_limit: Duration::from_secs(self.catch_up_limit),
                 route: self.route()?,
+                workloads: None,
                 accepts_unlimited_wal: self.accept_unlimited_wal,
                 keep_copy: false,
                 folder: self.journal_dir.clone(),

@@ -68,6 +68,12 @@ pub fn judge(goal: Goal, outcome: Outcome, journal: &Journal) -> Result<Outcome>
             ),
             "cargo xtask cutover status",
         ),
+        Outcome::Halted if state.is_left_quiesced() => failure(
+            Kind::Undecided,
+            format!("the side that served goes on serving, and workloads are still stopped{why}"),
+            "cargo xtask cutover status names them; when the cluster answers, run the same command \
+             again",
+        ),
         Outcome::Halted => failure(
             Kind::Undecided,
             format!("run {run} halted: who serves is unknown{why}"),

@@ -19,6 +19,7 @@ use crate::cutover::plan::Plan;
 use crate::cutover::step::Step;
 use crate::cutover::steps;
 use crate::failure::Failure;
+use crate::kube::workloads::Workloads;
 use crate::migrate::Choice;
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::sequences::SequenceReader;
@@ -75,6 +76,8 @@ pub struct Options {
     pub catch_up_limit: Duration,
     /// Where clients go.
     pub route: Option<Route>,
+    /// What is stopped in a cluster for a switch.
+    pub workloads: Option<Workloads>,
     /// Whether slots may keep WAL without limit.
     pub accepts_unlimited_wal: bool,
     /// Whether removing a run leaves the copied tables.

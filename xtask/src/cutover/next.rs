@@ -163,7 +163,7 @@ impl State {
 
     /// Whether an attempt to switch has begun and is neither decided nor unwound.
     pub fn attempt_is_open(&self) -> bool {
-        !self.is_decided() && self.last_touched(Step::Gate, Step::Decide).is_some()
+        !self.is_decided() && self.last_touched(Step::Quiesce, Step::Decide).is_some()
     }
 
     /// Whether anything of the run may exist on the servers.
@@ -179,6 +179,11 @@ impl State {
     /// The error that stopped or degraded the present verb, with its step.
     pub fn failure(&self) -> Option<(Step, &str)> {
         self.failed.iter().next().map(|(step, error)| (*step, error.as_str()))
+    }
+
+    /// Whether the attempt is undone but for what was stopped in a cluster: the source serves.
+    pub fn is_left_quiesced(&self) -> bool {
+        self.undo_failed == Some(Step::Quiesce) && !self.decision_unknown
     }
 
     /// The latest step in a range that is begun or done.
@@ -210,7 +215,7 @@ fn before_decision(course: &[Step], state: &State) -> Action {
     let goal = state.goal.unwrap_or(Goal::Remove);
     let stopping = state.interrupted || !state.failed.is_empty() || goal == Goal::Remove;
     if state.clearing
-        && let Some(step) = state.last_touched(Step::Gate, Step::Decide)
+        && let Some(step) = state.last_touched(Step::Quiesce, Step::Decide)
     {
         return Action::Undo(step);
     }
@@ -221,7 +226,7 @@ fn before_decision(course: &[Step], state: &State) -> Action {
             None => Action::Stop(Outcome::Following),
         };
     }
-    if let Some(step) = state.last_touched(Step::Gate, Step::Decide) {
+    if let Some(step) = state.last_touched(Step::Quiesce, Step::Decide) {
         return Action::Undo(step);
     }
     let keeps_what_was_moved = match goal {

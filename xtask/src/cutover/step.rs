@@ -24,6 +24,8 @@ pub enum Step {
     Arm,
     /// Every row compared, live.
     Prove,
+    /// What writes from a cluster is stopped; the source still serves.
+    Quiesce,
     /// Last checks and catching up, while clients still write; the dead-man is armed.
     Gate,
     /// Clients that can be held back are, between two transactions.
@@ -56,7 +58,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Step; 22] = [
+    pub const ALL: [Step; 23] = [
         Step::Publish,
         Step::Schema,
         Step::Copy,
@@ -65,6 +67,7 @@ impl Step {
         Step::Migrate,
         Step::Arm,
         Step::Prove,
+        Step::Quiesce,
         Step::Gate,
         Step::Hold,
         Step::Fence,
@@ -92,6 +95,7 @@ impl Step {
             Step::Migrate => "migrate",
             Step::Arm => "arm",
             Step::Prove => "prove",
+            Step::Quiesce => "quiesce",
             Step::Gate => "gate",
             Step::Hold => "hold",
             Step::Fence => "fence",

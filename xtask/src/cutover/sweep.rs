@@ -91,6 +91,8 @@ struct World {
     /// A pooler holds clients back, and the guardian watches over them.
     held: bool,
     guardian: bool,
+    /// Workloads of a cluster are stopped.
+    stopped: bool,
     stored: Vec<Record>,
     strikes: Vec<Strike>,
 }
@@ -109,6 +111,7 @@ impl World {
             clients: Side::Source,
             held: false,
             guardian: false,
+            stopped: false,
             stored: Vec::new(),
             strikes: strikes.to_vec(),
         }
@@ -182,6 +185,7 @@ struct Process<'a> {
 impl Process<'_> {
     fn effect(&mut self, step: Step) -> Result<()> {
         match step {
+            Step::Quiesce => self.world.stopped = true,
             Step::Gate => {
                 if self.world.decision == Decision::Switch {
                     bail!("the target serves");
@@ -215,7 +219,10 @@ impl Process<'_> {
                 self.world.target_open = true;
             }
             Step::Flip => self.world.clients = Side::Target,
-            Step::Release => self.world.held = false,
+            Step::Release => {
+                self.world.held = false;
+                self.world.stopped = false;
+            }
             _ => {}
         }
         self.world.effects.push(step);
@@ -234,12 +241,13 @@ impl Hands for Process<'_> {
             return Seen::Unknown("the server does not answer".into());
         }
         let done = match step {
+            Step::Quiesce => self.world.stopped,
             Step::Hold => self.world.held,
             Step::Fence => !self.world.source_open && self.fence,
             Step::Decide => self.world.decision == Decision::Switch,
             Step::Open => self.world.target_open,
             Step::Flip => self.world.clients == Side::Target,
-            Step::Release => self.world.clients_are_free(),
+            Step::Release => self.world.clients_are_free() && !self.world.stopped,
             _ => self.world.effects.contains(&step),
         };
         if done { Seen::Done(Evidence::new()) } else { Seen::NotDone }
@@ -282,6 +290,9 @@ impl Hands for Process<'_> {
             }
             self.world.decision = Decision::Unwind;
             self.world.source_open = true;
+        }
+        if step == Step::Quiesce {
+            self.world.stopped = false;
         }
         if step == Step::Hold {
             self.world.held = false;
@@ -380,7 +391,10 @@ fn run_until_settled(world: &mut World, course: &[Step], goal: Goal, waits: bool
     for _ in 0..8 {
         match run_once(world, course, goal) {
             Some(Outcome::Halted | Outcome::Degraded) | None => {}
-            Some(settled) => return settled,
+            Some(settled) => {
+                assert!(!world.stopped, "{settled:?} with workloads stopped: {world:?}");
+                return settled;
+            }
         }
         if waits {
             world.silence();
@@ -397,7 +411,7 @@ fn root_course() -> Vec<Step> {
 }
 
 fn child_course() -> Vec<Step> {
-    Step::ALL.into_iter().filter(|step| *step == Step::Arm || *step >= Step::Gate).collect()
+    Step::ALL.into_iter().filter(|step| *step == Step::Arm || *step >= Step::Quiesce).collect()
 }
 
 /// Follow, switch, and check; then again until it is switched. Every strike must have a good end.

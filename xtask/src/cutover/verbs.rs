@@ -269,6 +269,10 @@ async fn turn(operation: &Operation, direction: Direction) -> Result<Outcome> {
         (Phase::Copying | Phase::Finished, _) => {
             Err(not_now(verb, latest.phase(), &latest.header.run))
         }
+        // Whatever else is done: nobody may be left waiting.
+        (Phase::Switched, true) if !State::of(&latest.records).is_done(Step::Release) => {
+            resume(operation, latest, Goal::Switch).await
+        }
         (Phase::Switched, true) => Ok(Outcome::Switched),
         // The present run goes this way: begin, go on, or finish what is open after the decision.
         (_, true) => resume(operation, latest, Goal::Switch).await,
@@ -410,7 +414,7 @@ pub fn course(header: &Header, plan: &Plan) -> Vec<Step> {
     let has = |step: &Step| match step {
         Step::Migrate => is_root && plan.search.is_some(),
         Step::Arm => true,
-        step => is_root || *step >= Step::Gate,
+        step => is_root || *step >= Step::Quiesce,
     };
     Step::ALL.into_iter().filter(has).collect()
 }
