@@ -80,7 +80,7 @@ pub fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
         snapshot_limit: Duration::from_secs(3600),
         on_ddl: OnDdl::Cancel,
         catch_up_limit: Duration::from_secs(600),
-        route: Some(route),
+        routes: route.into(),
         workloads: None,
         accepts_unlimited_wal: false,
         keep_copy: false,
@@ -257,7 +257,7 @@ async fn pool(operation: &Operation, rehearsal: &Rehearsal) -> Result<(Operation
     file::write(&rehearsal.endpoint_file, &pooler.through(&client))?;
     let (consoles, inis) = (vec![pooler.console()], vec![pooler.ini()]);
     let route = PgBouncer::new(consoles, inis, rehearsal.endpoint_file.clone(), HOLD_LIMIT);
-    operation.options.route = Some(Route::PgBouncer(route));
+    operation.options.routes = Route::PgBouncer(route).into();
     Ok((operation, Some(pooler)))
 }
 

@@ -15,8 +15,9 @@ use crate::cutover::status::{Status, status};
 use crate::cutover::verbs::Operation;
 use crate::migrate::Engine;
 use crate::pg::endpoint::Endpoint;
-use crate::route::Route;
+use crate::route::command::Program;
 use crate::route::pgbouncer::PgBouncer;
+use crate::route::{Route, Routes};
 use crate::ui::Ui;
 
 mod adopt;
@@ -99,6 +100,10 @@ pub struct RunArguments {
     /// --pgbouncer it leads there, and is only read
     #[arg(long, value_name = "PATH")]
     endpoint_file: Option<PathBuf>,
+    /// A program of your own that leads clients to a server, after the target is open; its contract
+    /// stands in docs/route-command.md
+    #[arg(long, value_name = "PATH")]
+    route_command: Option<PathBuf>,
     /// The admin console of the PgBouncer that clients connect to (database `pgbouncer`, a role of
     /// its admin_users); once for each process. Passwords may come from a password file
     #[arg(long, env = config::XTASK_PGBOUNCER, hide_env_values = true, value_name = "URL",
@@ -238,7 +243,7 @@ impl RunArguments {
                 snapshot_limit: Duration::from_secs(self.snapshot_limit),
                 on_ddl: self.on_ddl,
                 catch_up_limit: Duration::from_secs(self.catch_up_limit),
-                route: self.route()?,
+                routes: self.routes()?,
                 workloads: None,
                 accepts_unlimited_wal: self.accept_unlimited_wal,
                 keep_copy: false,
@@ -255,16 +260,21 @@ impl RunArguments {
         })
     }
 
-    fn route(&self) -> Result<Option<Route>> {
-        let Some(endpoint_file) = self.endpoint_file.clone() else { return Ok(None) };
+    fn routes(&self) -> Result<Routes> {
+        let route = self.endpoint_file.clone().map(|file| self.route(file)).transpose()?;
+        let command = self.route_command.clone().map(Program::new).map(Route::Command);
+        Ok(route.into_iter().chain(command).collect())
+    }
+
+    fn route(&self, endpoint_file: PathBuf) -> Result<Route> {
         if self.pgbouncer.is_empty() {
-            return Ok(Some(Route::File(endpoint_file)));
+            return Ok(Route::File(endpoint_file));
         }
         let parsed = self.pgbouncer.iter().map(|console| Endpoint::parse(console));
         let consoles = parsed.collect::<Result<Vec<_>>>()?;
         let limit = Duration::from_secs_f64(self.pause_clients_limit.clamp(0.1, 3600.0));
         let inis = self.pgbouncer_ini.clone();
-        Ok(Some(Route::PgBouncer(PgBouncer::new(consoles, inis, endpoint_file, limit))))
+        Ok(Route::PgBouncer(PgBouncer::new(consoles, inis, endpoint_file, limit)))
     }
 
     /// The same, and what the target shall have of search.

@@ -79,7 +79,7 @@ pub struct State {
     goal: Option<Goal>,
     /// Steps that failed, or of which nothing is known, since the present verb began.
     failed: BTreeMap<Step, String>,
-    undo_failed: Option<Step>,
+    undo_failed: Option<(Step, String)>,
     decision_unknown: bool,
     interrupted: bool,
     /// An attempt to switch was begun by an earlier process and never concluded.
@@ -128,7 +128,9 @@ impl State {
                 self.status.insert(*step, Status::Untouched);
                 self.clearing &= self.attempt_is_open();
             }
-            Event::UndoFailed { step, .. } => self.undo_failed = Some(*step),
+            Event::UndoFailed { step, error } => {
+                self.undo_failed = Some((*step, error.clone()));
+            }
             Event::Interrupted => self.interrupted = true,
             Event::Ended { outcome } => self.ended = Some(*outcome),
             _ => {}
@@ -181,9 +183,11 @@ impl State {
         self.failed.iter().next().map(|(step, error)| (*step, error.as_str()))
     }
 
-    /// Whether the attempt is undone but for what was stopped in a cluster: the source serves.
-    pub fn is_left_quiesced(&self) -> bool {
-        self.undo_failed == Some(Step::Quiesce) && !self.decision_unknown
+    /// What could not be undone of an attempt whose fence is: the source serves.
+    pub fn left_over(&self) -> Option<(Step, &str)> {
+        let (step, error) = self.undo_failed.as_ref()?;
+        let is_harmless = (Step::Quiesce..=Step::Gate).contains(step) && !self.decision_unknown;
+        is_harmless.then_some((*step, error.as_str()))
     }
 
     /// The latest step in a range that is begun or done.

@@ -40,6 +40,8 @@ pub enum Step {
     Detach,
     /// Both sides held at the same logical instant.
     Pin,
+    /// What leads clients and needs no live target leads there.
+    Aim,
     /// The one row that says who serves.
     Decide,
     /// The target accepts writes.
@@ -58,7 +60,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Step; 23] = [
+    pub const ALL: [Step; 24] = [
         Step::Publish,
         Step::Schema,
         Step::Copy,
@@ -75,6 +77,7 @@ impl Step {
         Step::Sequences,
         Step::Detach,
         Step::Pin,
+        Step::Aim,
         Step::Decide,
         Step::Open,
         Step::Flip,
@@ -103,6 +106,7 @@ impl Step {
             Step::Sequences => "sequences",
             Step::Detach => "detach",
             Step::Pin => "pin",
+            Step::Aim => "aim",
             Step::Decide => "decide",
             Step::Open => "open",
             Step::Flip => "flip",

@@ -7,6 +7,7 @@ use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::step::Step;
 
+pub mod aim;
 pub mod arm;
 pub mod certify;
 pub mod copy;
@@ -53,6 +54,7 @@ pub async fn act(step: Step, engine: &mut Engine, log: &mut dyn Log) -> Result<(
         Step::Sequences => sequences::act(engine).await,
         Step::Detach => detach::act(engine, log).await,
         Step::Pin => pin::act(engine, log).await,
+        Step::Aim => aim::act(engine).await,
         Step::Decide => decide::act(engine).await,
         Step::Open => open::act(engine, log).await,
         Step::Flip => flip::act(engine).await,
@@ -85,6 +87,7 @@ pub async fn look(step: Step, engine: &mut Engine, log: &dyn Log) -> Result<Seen
         Step::Sequences => sequences::look(engine).await,
         Step::Detach => detach::look(engine, log).await,
         Step::Pin => pin::look(engine, log).await,
+        Step::Aim => aim::look(engine).await,
         Step::Decide => decide::look(engine).await,
         Step::Open => open::look(engine).await,
         Step::Flip => flip::look(engine).await,
@@ -114,6 +117,7 @@ pub async fn undo(step: Step, engine: &mut Engine, log: &mut dyn Log) -> Result<
         Step::Drain => drain::undo(engine),
         Step::Detach => detach::undo(engine, log).await,
         Step::Pin => pin::undo(engine).await,
+        Step::Aim => aim::undo(engine).await,
         Step::Decide => decide::undo(engine).await,
         // Indexes go with their tables; sequences on a side that does not serve mean nothing; a
         // proof leaves nothing; what follows the decision is never undone.

@@ -127,6 +127,8 @@ impl World {
         assert!(!self.target_open || self.decision == Decision::Switch, "opened early: {self:?}");
         assert!(!self.source_open || self.decision != Decision::Switch, "un-fenced late: {self:?}");
         assert!(!self.held || self.guardian, "held without a guardian: {self:?}");
+        let is_led_away = self.clients == Side::Target && self.decision != Decision::Switch;
+        assert!(!is_led_away || self.guardian, "led away without a guardian: {self:?}");
     }
 
     /// The source's dead-man after a silence of the tool, and then the guardian by its rules.
@@ -218,7 +220,7 @@ impl Process<'_> {
                 }
                 self.world.target_open = true;
             }
-            Step::Flip => self.world.clients = Side::Target,
+            Step::Aim | Step::Flip => self.world.clients = Side::Target,
             Step::Release => {
                 self.world.held = false;
                 self.world.stopped = false;
@@ -246,7 +248,7 @@ impl Hands for Process<'_> {
             Step::Fence => !self.world.source_open && self.fence,
             Step::Decide => self.world.decision == Decision::Switch,
             Step::Open => self.world.target_open,
-            Step::Flip => self.world.clients == Side::Target,
+            Step::Aim | Step::Flip => self.world.clients == Side::Target,
             Step::Release => self.world.clients_are_free() && !self.world.stopped,
             _ => self.world.effects.contains(&step),
         };
@@ -293,6 +295,9 @@ impl Hands for Process<'_> {
         }
         if step == Step::Quiesce {
             self.world.stopped = false;
+        }
+        if step == Step::Aim {
+            self.world.clients = Side::Source;
         }
         if step == Step::Hold {
             self.world.held = false;

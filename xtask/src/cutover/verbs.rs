@@ -147,10 +147,8 @@ async fn survey(
     target: &Session,
     copies: bool,
 ) -> Result<Planned> {
-    let client = match &operation.options.route {
-        Some(route) => Some(route.client()?),
-        None => None,
-    };
+    let [(serving, _), _] = operation.sides(direction);
+    let client = operation.options.routes.client(&serving).await?;
     let [(_, source_peer), (_, target_peer)] = operation.sides(direction);
     let sides = Sides {
         source,
@@ -168,9 +166,10 @@ async fn survey(
         // There is nothing to show that such a role could see.
         approve(&refusals)?;
     }
-    if let Some(route) = &operation.options.route {
-        let [(serving, _), _] = operation.sides(direction);
-        refusals.extend(route.objections(&serving).await.into_iter().map(Refusal::from));
+    let objections = operation.options.routes.objections(&serving).await;
+    refusals.extend(objections.into_iter().map(Refusal::from));
+    if let Some(workloads) = &operation.options.workloads {
+        refusals.extend(refusals::of_workloads(workloads).await);
     }
     let mut plan = Plan::survey(source, target).await?;
     plan.search = operation.options.search.clone().filter(|_| copies);
@@ -409,9 +408,11 @@ async fn resume(operation: &Operation, run_to_resume: &Run, goal: Goal) -> Resul
 }
 
 /// The steps that a run has: a child inherits the copy, and search is made where it was asked for.
-pub fn course(header: &Header, plan: &Plan) -> Vec<Step> {
+pub fn course(header: &Header, plan: &Plan, options: &Options) -> Vec<Step> {
     let is_root = header.parent.is_none();
     let has = |step: &Step| match step {
+        Step::Quiesce => options.workloads.is_some(),
+        Step::Aim => !options.routes.aimed().is_empty(),
         Step::Migrate => is_root && plan.search.is_some(),
         Step::Arm => true,
         step => is_root || *step >= Step::Quiesce,
@@ -442,7 +443,8 @@ async fn run(operation: &Operation, mut journal: Journal, goal: Goal) -> Result<
     let endpoints = [engine.source.endpoint.clone(), engine.target.endpoint.clone()];
     let telling = tokio::spawn(lag::tell(endpoints, engine.header.prefix(), story.clone()));
     engine.story = story;
-    let outcome = drive(&course(&engine.header, &engine.plan), &mut journal, &mut engine).await;
+    let course = course(&engine.header, &engine.plan, &engine.options);
+    let outcome = drive(&course, &mut journal, &mut engine).await;
     telling.abort();
     journal.end_mirrors();
     for mirror in mirrors {

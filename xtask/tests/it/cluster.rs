@@ -9,6 +9,7 @@ use xtask::kube::workloads::{self, FORMER, Former, Kind, Workload, Workloads};
 use crate::support::skip;
 use stand::{NAMESPACE, Stand};
 
+mod routes;
 pub mod stand;
 
 /// How long a wait may take that is meant to be in vain.

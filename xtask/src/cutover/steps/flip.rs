@@ -11,10 +11,7 @@ use crate::cutover::steps::evidence;
 /// # Errors
 /// The route cannot be written.
 pub async fn act(engine: &mut Engine) -> Result<()> {
-    match &engine.options.route {
-        Some(route) => route.point(&engine.target.endpoint).await,
-        None => Ok(()),
-    }
+    engine.options.routes.point(&engine.target.endpoint).await
 }
 
 /// Done when the route names the target's server; without a route it is the operator's.
@@ -22,9 +19,9 @@ pub async fn act(engine: &mut Engine) -> Result<()> {
 /// # Errors
 /// The route cannot be read.
 pub async fn look(engine: &Engine) -> Result<Seen> {
-    let Some(route) = &engine.options.route else {
+    if engine.options.routes.is_empty() {
         return Ok(Seen::Done(evidence! { "route": "none: point the clients at the target now" }));
-    };
-    let is_there = route.points_at(&engine.target.endpoint).await?;
+    }
+    let is_there = engine.options.routes.points_at(&engine.target.endpoint).await?;
     Ok(if is_there { Seen::Done(evidence! {}) } else { Seen::NotDone })
 }

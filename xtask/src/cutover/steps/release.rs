@@ -21,10 +21,7 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 /// # Errors
 /// A process still holds its clients, or a workload is still stopped.
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
-    let released = match engine.options.route.clone() {
-        Some(route) => route.release().await,
-        None => Ok(()),
-    };
+    let released = engine.options.routes.release().await;
     if released.is_ok() {
         // It looks for itself that nobody is held any more; nobody waits for that.
         drop(engine.attempt.guardian.take());
@@ -63,10 +60,9 @@ pub async fn look(engine: &mut Engine, log: &dyn Log) -> Result<Seen> {
 async fn enter(engine: &Engine) -> Result<String> {
     let begun = Instant::now();
     loop {
-        let client = match &engine.options.route {
-            Some(route) => route.client()?,
-            None => engine.target.endpoint.clone(),
-        };
+        let server = &engine.target.endpoint;
+        let client = engine.options.routes.client(server).await?;
+        let client = client.unwrap_or_else(|| server.clone());
         match try_as_client(engine, &client).await {
             Ok(()) => return Ok(client.user),
             Err(error) if begun.elapsed() > RELEASE_LIMIT => return Err(error),

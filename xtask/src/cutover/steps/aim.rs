@@ -1,0 +1,51 @@
+//! `aim`: what leads clients and needs no live target is led to the target, while both sides are
+//! fenced. So nobody waits for it once the target is open.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cutover::drive::Seen;
+use crate::cutover::engine::Engine;
+use crate::cutover::steps::evidence;
+
+/// How long leading back may keep the clients waiting, before the source is opened all the same.
+const BACK_LIMIT: Duration = Duration::from_secs(3);
+
+/// Leads Services and Secrets to the target. Somebody must be there to lead them back should this
+/// process die.
+///
+/// # Errors
+/// The cluster does not answer, or refuses.
+pub async fn act(engine: &mut Engine) -> Result<()> {
+    if !engine.attempt.guardian_is_alive() {
+        anyhow::bail!("the guardian of the clients is gone; see guardian.log beside the journal");
+    }
+    engine.options.routes.aim(&engine.target.endpoint).await
+}
+
+/// Done when all of them lead to the target.
+///
+/// # Errors
+/// The cluster does not answer.
+pub async fn look(engine: &Engine) -> Result<Seen> {
+    let is_there = engine.options.routes.aims_at(&engine.target.endpoint).await?;
+    Ok(if is_there { Seen::Done(evidence! {}) } else { Seen::NotDone })
+}
+
+/// Leads them back to the source. Where that takes too long the source is opened first: `gate` tries
+/// again once it is.
+///
+/// # Errors
+/// None: what could not be led back is a warning here.
+pub async fn undo(engine: &Engine) -> Result<()> {
+    let back = engine.options.routes.aim(&engine.source.endpoint);
+    let failed = match tokio::time::timeout(BACK_LIMIT, back).await {
+        Ok(led) => led.err().map(|error| format!("{error:#}")),
+        Err(_) => Some(format!("the cluster does not answer within {BACK_LIMIT:?}")),
+    };
+    if let Some(error) = failed {
+        engine.story.warning(format!("clients are not led back yet: {error}"));
+    }
+    Ok(())
+}
