@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod next;
 pub mod plan;
 pub mod refusals;
+pub mod revive;
 pub mod samples;
 pub mod search;
 pub mod status;

@@ -104,23 +104,39 @@ pub struct Server {
     pub mirror: Arc<Mutex<Vec<i32>>>,
     session: Option<Arc<Session>>,
     lock: Option<Lock>,
+    /// Whether a lost session is not opened anew: within an act of the pause, another operator may
+    /// have ended it after we were seen to own the run.
+    is_bound: bool,
 }
 
 impl Server {
     /// A side that nobody has connected to yet.
     pub fn new(side: Side, endpoint: Endpoint, peer: Endpoint, identity: Identity) -> Server {
-        Server { side, endpoint, peer, identity, mirror: Arc::default(), session: None, lock: None }
+        Server {
+            side,
+            endpoint,
+            peer,
+            identity,
+            mirror: Arc::default(),
+            session: None,
+            lock: None,
+            is_bound: false,
+        }
     }
 
     /// The tool's session here, opened anew where it was lost, on the server that the run knows.
     ///
     /// # Errors
-    /// The server cannot be reached, or another one answers at its address.
+    /// The server cannot be reached, or another one answers at its address; or the session was lost
+    /// within an act of the pause.
     pub async fn session(&mut self) -> Result<Arc<Session>> {
         if let Some(session) = &self.session
             && !session.is_lost()
         {
             return Ok(session.clone());
+        }
+        if self.is_bound {
+            bail!("the {} has ended our session in the pause", self.side.name());
         }
         let session = self.endpoint.connect(self.side.name()).await?;
         assert_identity(&session, &self.identity, self.side).await?;
@@ -380,6 +396,22 @@ impl Engine {
         self.assert_epoch().await
     }
 
+    /// An act of the pause: whoever takes the run over ends our sessions after raising the epoch,
+    /// so with the sessions bound there is no moment between this look and the act.
+    async fn act_in_pause(&mut self, step: Step, log: &mut dyn Log) -> Result<()> {
+        self.assert_ownership(step).await?;
+        let left = self.pause_left();
+        let limit = self.options.pause_limit;
+        tokio::time::timeout(left, steps::act(step, self, log))
+            .await
+            .with_context(|| format!("the pause reached its limit of {limit:?}"))?
+    }
+
+    fn bind_sessions(&mut self, is_bound: bool) {
+        self.source.is_bound = is_bound;
+        self.target.is_bound = is_bound;
+    }
+
     async fn assert_epoch(&mut self) -> Result<()> {
         let source = self.source.session().await?;
         state::assert_epoch(&source, &self.header.run, self.epoch).await
@@ -413,18 +445,18 @@ impl Hands for Engine {
     }
 
     async fn act(&mut self, step: Step, log: &mut dyn Log) -> Result<()> {
-        self.assert_ownership(step).await?;
+        if !step.is_in_pause() {
+            self.assert_ownership(step).await?;
+            return steps::act(step, self, log).await;
+        }
         if step == Step::Hold {
             self.attempt.pause_began = Some(Instant::now());
         }
-        if !step.is_in_pause() {
-            return steps::act(step, self, log).await;
-        }
-        let left = self.pause_left();
-        let limit = self.options.pause_limit;
-        tokio::time::timeout(left, steps::act(step, self, log))
-            .await
-            .with_context(|| format!("the pause reached its limit of {limit:?}"))?
+        self.sessions().await?;
+        self.bind_sessions(true);
+        let acted = self.act_in_pause(step, log).await;
+        self.bind_sessions(false);
+        acted
     }
 
     async fn undo(&mut self, step: Step, log: &mut dyn Log) -> Result<()> {

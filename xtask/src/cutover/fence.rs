@@ -51,13 +51,14 @@ pub async fn close(session: &Session, spared: &[i32]) -> Result<()> {
     end_sessions(session, spared).await
 }
 
-/// Closes the fence of the side that serves, unless the attempt was decided or unwound meanwhile.
+/// Closes the fence of the side that serves, unless the attempt was decided, unwound or taken over
+/// meanwhile.
 ///
 /// # Errors
-/// As [`close`]; or the attempt is over.
-pub async fn close_for(session: &Session, run: &str, spared: &[i32]) -> Result<()> {
+/// As [`close`]; or the attempt is over, or not ours any more.
+pub async fn close_for(session: &Session, run: &str, epoch: i64, spared: &[i32]) -> Result<()> {
     session
-        .execute("CALL xtask_cutover.close_fence($1)", &[&run])
+        .execute("CALL xtask_cutover.close_fence($1, $2)", &[&run, &epoch])
         .await
         .context("close the fence")?;
     end_sessions(session, spared).await
@@ -138,6 +139,18 @@ pub async fn open(endpoint: &Endpoint) -> Result<()> {
         }
     };
     session.batch_execute("CALL xtask_cutover.open_fence()").await.context("open the fence")
+}
+
+/// Opens the fence of the side that a run has decided for, unless a later run has begun there.
+///
+/// # Errors
+/// A later run has begun, or the connection is lost.
+pub async fn open_for(session: &Session, run: &str) -> Result<()> {
+    session
+        .execute("CALL xtask_cutover.open_fence($1)", &[&run])
+        .await
+        .context("open the target")?;
+    Ok(())
 }
 
 /// Lets sessions in again, from a database that is not fenced.

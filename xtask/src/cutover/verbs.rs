@@ -101,7 +101,7 @@ fn approve(refusals: &[Refusal]) -> Result<()> {
 
 impl Operation {
     /// The endpoints of a direction's source and target, each with what its peer dials.
-    fn sides(&self, direction: Direction) -> [(Endpoint, Endpoint); 2] {
+    pub(in crate::cutover) fn sides(&self, direction: Direction) -> [(Endpoint, Endpoint); 2] {
         let plain = (self.source.clone(), self.source_for_target.clone());
         let paradedb = (self.target.clone(), self.target_for_source.clone());
         match direction {

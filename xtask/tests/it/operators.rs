@@ -1,6 +1,7 @@
 //! Two people, one run: the second is told who the first is, and may take the run over.
 
 use rustix::process::{Pid, Signal, kill_process};
+use xtask::cutover::fence;
 
 use crate::support::eventually;
 use crate::tool::{Tool, ask, long_transaction, sql, until};
@@ -76,4 +77,21 @@ async fn who_stops_before_anything_began_is_told_so() {
     let said = start.end().await.expect(130);
     assert!(said.stderr.contains("before anything had begun"), "{}", said.stderr);
     assert_eq!(ask(&tool.source, "SELECT to_regnamespace('xtask_cutover')").await, None);
+}
+
+#[tokio::test]
+async fn a_command_that_was_frozen_moves_no_fence_when_it_wakes() {
+    let tool = Tool::following("woken").await;
+    let run = tool.status().await["run"].as_str().expect("a run").to_string();
+    let source = tool.source.connect("test").await.unwrap();
+    let other_epoch = fence::close_for(&source, &run, 1_000, &[]).await.unwrap_err();
+    assert!(format!("{other_epoch:#}").contains("taken over"), "{other_epoch:#}");
+    assert!(!fence::is_closed(&source).await.unwrap());
+    drop(source);
+    tool.run(&["cutover", "switch"]).await.expect(0);
+    tool.run(&["rollback", "--yes"]).await.expect(0);
+    let target = tool.target.connect("test").await.unwrap();
+    let too_late = fence::open_for(&target, &run).await.unwrap_err();
+    assert!(format!("{too_late:#}").contains("a later run"), "{too_late:#}");
+    assert!(fence::is_closed(&target).await.unwrap());
 }

@@ -138,6 +138,31 @@ async fn the_next_command_heals_a_source_that_crashed_in_the_pause() {
     own.down().await.unwrap();
 }
 
+#[tokio::test]
+async fn watch_asks_a_follower_to_go_on_that_a_crash_has_stopped() {
+    let own = own_pair().await;
+    let source = fresh_database(&own.source.endpoint("postgres"), "revived").await;
+    let target = fresh_database(&own.target.endpoint("postgres"), "revived").await;
+    sql(&source, EXAMPLE).await;
+    let tool = Tool::new(&own, source, target);
+    tool.run(&["cutover", "start"]).await.expect(0);
+    tool.run(&["cutover", "switch"]).await.expect(0);
+    own.target.stop_immediate().await.unwrap();
+    own.target.start().await.unwrap();
+    until(&tool.source, "SELECT NOT subenabled FROM pg_subscription").await;
+    assert_eq!(tool.status().await["way_back"]["state"], "at_risk");
+    let watched = tool.run(&["cutover", "watch", "--times", "1"]).await.expect(1);
+    assert!(watched.stdout.contains("was asked to go on"), "{}", watched.stdout);
+    until(
+        &tool.source,
+        "SELECT subenabled AND EXISTS (SELECT FROM pg_stat_subscription WHERE pid IS NOT NULL)
+         FROM pg_subscription",
+    )
+    .await;
+    assert_eq!(tool.status().await["way_back"]["state"], "armed");
+    own.down().await.unwrap();
+}
+
 /// A file system of its own, small enough to fill.
 struct SmallDisk(tempfile::TempDir);
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use crate::cmd::cutover::{MetricsArguments, RunArguments, listen};
 use crate::cutover::event::{Event, WayBack};
 use crate::cutover::lineage::{Lineage, Phase};
+use crate::cutover::revive;
 use crate::cutover::samples;
 use crate::cutover::status::{Status, status};
 use crate::cutover::verbs::Operation;
@@ -18,13 +19,16 @@ use crate::ui::Ui;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Every so many looks one is kept for the report.
 const KEEP_EVERY: u32 = 5;
+/// How many subscriptions one watch asks to go on: what stops so often did not stop by a crash.
+const REVIVALS: usize = 5;
 
 /// Arguments of `cutover watch`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
     Optional: nothing of a run needs it. It keeps the slot of the way back advanced, so that the \
     next\n\
-    switch begins at once, and the lag for the report.\n\
+    switch begins at once, and the lag for the report. A follower that stopped because the other\n\
+    server crashed is asked to go on.\n\
     \n\
     Examples:\n\
     \x20 cargo xtask cutover watch --metrics-file /var/lib/node_exporter/cutover.prom\n\
@@ -48,7 +52,7 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let operation = arguments.run.operation(ui)?;
     listen(&operation.interrupt, ui)?;
-    let mut looks = 0;
+    let (mut looks, mut revivals) = (0, 0);
     loop {
         let now = status(&operation).await?;
         if now.run.is_none() {
@@ -65,6 +69,7 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         }
         operation.story.event(Event::WayBack { way_back: now.way_back.clone() });
         advance(&operation, now.phase).await;
+        revivals += revive_some(&operation, revivals).await;
         looks += 1;
         if operation.interrupt.is_requested() || Some(looks) == arguments.times {
             return match now.way_back {
@@ -76,6 +81,27 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
             };
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Asks a follower to go on that stopped, unless it was asked too often; returns how many were.
+async fn revive_some(operation: &Operation, so_far: usize) -> usize {
+    if so_far >= REVIVALS {
+        return 0;
+    }
+    match revive::revive(operation).await {
+        Ok(names) => {
+            for name in &names {
+                operation.story.warning(format!(
+                    "subscription {name} had stopped at an error and was asked to go on"
+                ));
+            }
+            names.len()
+        }
+        Err(error) => {
+            operation.story.warning(format!("a stopped follower cannot be asked: {error:#}"));
+            0
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
         former: None,
         now: Some("on, 0".into()),
     })?;
-    fence::close_for(&source, &engine.header.run, &spared).await
+    fence::close_for(&source, &engine.header.run, engine.epoch, &spared).await
 }
 
 /// Done when two looks, some time apart, have seen that nobody can write; only this gives the

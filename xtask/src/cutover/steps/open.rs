@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
@@ -40,7 +40,7 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
 
 async fn open(engine: &mut Engine) -> Result<()> {
     let target = engine.target.session().await?;
-    target.batch_execute("CALL xtask_cutover.open_fence()").await.context("open the target")
+    fence::open_for(&target, &engine.header.run).await
 }
 
 /// Done when the target's fence is open.

@@ -64,15 +64,19 @@ CREATE TABLE IF NOT EXISTS xtask_cutover.fence (
 INSERT INTO xtask_cutover.fence DEFAULT VALUES ON CONFLICT DO NOTHING;
 
 -- The settings half of the fence. Takes effect for new sessions; the caller ends the old ones. Of a
--- run it closes only while nothing is decided, in one transaction with that look: a tool that was
--- frozen before it must not fence a source that the dead-man has given back to its clients.
-CREATE OR REPLACE PROCEDURE xtask_cutover.close_fence(for_run text DEFAULT NULL)
+-- run it closes only while nothing is decided and nobody else has taken the run over, in one
+-- transaction with that look: a tool that was frozen before it must not fence a source that the
+-- dead-man has given back to its clients.
+CREATE OR REPLACE PROCEDURE xtask_cutover.close_fence(
+    for_run text DEFAULT NULL, own_epoch bigint DEFAULT NULL
+)
 LANGUAGE plpgsql AS $procedure$
 BEGIN
     IF for_run IS NOT NULL THEN
-        PERFORM FROM xtask_cutover.run WHERE id = for_run AND decision IS NULL FOR UPDATE;
+        PERFORM FROM xtask_cutover.run
+        WHERE id = for_run AND epoch = own_epoch AND decision IS NULL FOR UPDATE;
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'the attempt was unwound before its fence';
+            RAISE EXCEPTION 'the attempt was unwound or taken over before its fence';
         END IF;
     END IF;
     UPDATE xtask_cutover.fence
@@ -92,12 +96,17 @@ BEGIN
 END
 $procedure$;
 
--- Gives the database the settings back that it had before the fence.
-CREATE OR REPLACE PROCEDURE xtask_cutover.open_fence()
+-- Gives the database the settings back that it had before the fence. For a run whose target this
+-- side is, it opens only while no later run has begun here: a tool that was frozen after its
+-- decision must not open a side that a rollback has fenced since.
+CREATE OR REPLACE PROCEDURE xtask_cutover.open_fence(for_run text DEFAULT NULL)
 LANGUAGE plpgsql AS $procedure$
 DECLARE
     former xtask_cutover.fence;
 BEGIN
+    IF EXISTS (SELECT FROM xtask_cutover.run WHERE parent = for_run) THEN
+        RAISE EXCEPTION 'a later run has begun on this side';
+    END IF;
     SELECT * INTO former FROM xtask_cutover.fence WHERE closed FOR UPDATE;
     IF NOT FOUND THEN
         RETURN;
