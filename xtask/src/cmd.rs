@@ -9,6 +9,7 @@ mod bench;
 mod completions;
 pub mod cutover;
 mod drill;
+mod environment;
 mod guardian;
 mod holder;
 pub mod migrate;

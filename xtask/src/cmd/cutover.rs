@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Subcommand;
 
+use crate::cmd::environment::Chosen;
 use crate::cmd::migrate::LayoutArguments;
 use crate::config;
 use crate::cutover::engine::{Interrupt, Options};
@@ -13,8 +14,11 @@ use crate::cutover::holder::OnDdl;
 use crate::cutover::metrics;
 use crate::cutover::status::{Status, status};
 use crate::cutover::verbs::Operation;
+use crate::failure::Failure;
 use crate::migrate::Engine;
 use crate::pg::endpoint::Endpoint;
+use crate::render::values::choice;
+use crate::render::values::cutover::{Cutover, Limits};
 use crate::route::command::Program;
 use crate::route::pgbouncer::PgBouncer;
 use crate::route::{Route, Routes};
@@ -22,6 +26,7 @@ use crate::ui::Ui;
 
 mod adopt;
 mod finish;
+mod leading;
 mod plan;
 pub mod report;
 mod signals;
@@ -83,13 +88,17 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
 /// Arguments that every verb of a run takes.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RunArguments {
+    /// Take everything of the run from the values of this environment, infra/values/NAME.yaml;
+    /// what is given by hand beside it wins, and is told
+    #[arg(long = "env", value_name = "NAME")]
+    environment: Option<String>,
     /// The plain PostgreSQL server, as a libpq URL or key=value string. The password may come from
     /// PGPASSWORD or a password file
     #[arg(long, env = config::XTASK_SOURCE, hide_env_values = true, value_name = "URL")]
-    source: String,
+    source: Option<String>,
     /// The ParadeDB server
     #[arg(long, env = config::XTASK_TARGET, hide_env_values = true, value_name = "URL")]
-    target: String,
+    target: Option<String>,
     /// What the target's server dials to reach the source, where that differs
     #[arg(long, value_name = "URL", help_heading = "Peers")]
     source_for_target: Option<String>,
@@ -107,40 +116,42 @@ pub struct RunArguments {
     /// The admin console of the PgBouncer that clients connect to (database `pgbouncer`, a role of
     /// its admin_users); once for each process. Passwords may come from a password file
     #[arg(long, env = config::XTASK_PGBOUNCER, hide_env_values = true, value_name = "URL",
-        requires_all = ["endpoint_file", "pgbouncer_ini"], help_heading = "PgBouncer")]
+        help_heading = "PgBouncer")]
     pgbouncer: Vec<String>,
     /// PgBouncer's configuration file with the line of the clients' database, which is rewritten;
     /// may be repeated
-    #[arg(long, value_name = "PATH", requires = "pgbouncer", help_heading = "PgBouncer")]
+    #[arg(long, value_name = "PATH", help_heading = "PgBouncer")]
     pgbouncer_ini: Vec<PathBuf>,
     /// How long clients' transactions may take to end when PgBouncer holds them back, in seconds
-    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", help_heading = "PgBouncer")]
-    pause_clients_limit: f64,
+    /// [default: 2]
+    #[arg(long, value_name = "SECONDS", help_heading = "PgBouncer")]
+    pause_clients_limit: Option<f64>,
     /// Where journals are kept
     #[arg(long, env = config::XTASK_JOURNAL_DIR, default_value = "journal", value_name = "DIR")]
     journal_dir: PathBuf,
     /// The run; the newest in the journal folder where it is not named
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
-    /// Sessions per side that copy, build and compare at once
-    #[arg(long, default_value_t = default_jobs(),
-        value_parser = clap::value_parser!(u8).range(1..=64))]
-    jobs: u8,
+    /// Sessions per side that copy, build and compare at once [default: one a core, 2 to 8]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: Option<u8>,
     /// The longest write pause before the decision, in seconds; past it the attempt unwinds
-    #[arg(long, default_value_t = 5.0, value_name = "SECONDS", help_heading = "Limits")]
-    pause_limit: f64,
-    /// How long the snapshots of the certificate may be held, in seconds
-    #[arg(long, default_value_t = 6 * 3600, value_name = "SECONDS", help_heading = "Limits")]
-    pin_limit: u64,
-    /// How long the snapshot of the copy may be held, in seconds
-    #[arg(long, default_value_t = 48 * 3600, value_name = "SECONDS", help_heading = "Limits")]
-    snapshot_limit: u64,
-    /// How long the follower may take to catch up, in seconds
-    #[arg(long, default_value_t = 6 * 3600, value_name = "SECONDS", help_heading = "Limits")]
-    catch_up_limit: u64,
+    /// [default: 5]
+    #[arg(long, value_name = "SECONDS", help_heading = "Limits")]
+    pause_limit: Option<f64>,
+    /// How long the snapshots of the certificate may be held, in seconds [default: 21600]
+    #[arg(long, value_name = "SECONDS", help_heading = "Limits")]
+    pin_limit: Option<u64>,
+    /// How long the snapshot of the copy may be held, in seconds [default: 172800]
+    #[arg(long, value_name = "SECONDS", help_heading = "Limits")]
+    snapshot_limit: Option<u64>,
+    /// How long the follower may take to catch up, in seconds [default: 21600]
+    #[arg(long, value_name = "SECONDS", help_heading = "Limits")]
+    catch_up_limit: Option<u64>,
     /// What a change of schema meets with that waits for the copy: an error, or the way free
-    #[arg(long, value_enum, default_value_t = OnDdl::Cancel)]
-    on_ddl: OnDdl,
+    /// [default: cancel]
+    #[arg(long, value_enum)]
+    on_ddl: Option<OnDdl>,
     /// Let slots keep WAL without limit, where a server sets none: the disk may fill
     #[arg(long, help_heading = "Limits")]
     accept_unlimited_wal: bool,
@@ -220,37 +231,57 @@ fn default_jobs() -> u8 {
 }
 
 impl RunArguments {
-    /// What the arguments mean.
+    /// What the arguments and the values of their environment mean.
     ///
     /// # Errors
-    /// A connection string is none.
-    pub fn operation(&self, ui: &Ui) -> Result<Operation> {
-        let source = Endpoint::parse(&self.source)?;
-        let target = Endpoint::parse(&self.target)?;
-        let peer = |given: &Option<String>, own: &Endpoint| match given {
-            Some(text) => Endpoint::parse(text),
-            None => Ok(own.clone()),
+    /// A side is not named, a connection string is none, a password is not where the values say,
+    /// or there is no such environment.
+    pub async fn operation(&self, ui: &Ui) -> Result<Operation> {
+        let mut chosen = Chosen::read(self.environment.as_deref())?;
+        let operation = self.choose(&mut chosen, ui).await?;
+        tell_by_hand(&chosen, ui);
+        Ok(operation)
+    }
+
+    /// The same, and what the target shall have of search.
+    ///
+    /// # Errors
+    /// As [`RunArguments::operation`]; or there is no workspace.
+    pub async fn operation_with_search(
+        &self,
+        search: &SearchArguments,
+        ui: &Ui,
+    ) -> Result<Operation> {
+        let mut chosen = Chosen::read(self.environment.as_deref())?;
+        let mut operation = self.choose(&mut chosen, ui).await?;
+        let engine_there = chosen.environment().map(|environment| environment.values.engine);
+        let written = |cutover: &Cutover| {
+            cutover.search.as_ref().and(engine_there).map(|engine| match engine {
+                choice::Engine::Paradedb => Engine::Paradedb,
+                choice::Engine::Postgres => Engine::Postgres,
+            })
         };
+        if let Some(engine) = chosen.pick("--engine", search.engine, written) {
+            operation.options.search = Some(search.layout.choice(engine, &mut chosen));
+        }
+        operation.options.migrations = search.layout.folder_or_none();
+        tell_by_hand(&chosen, ui);
+        Ok(operation)
+    }
+
+    async fn choose(&self, chosen: &mut Chosen, ui: &Ui) -> Result<Operation> {
+        let source = chosen.side("source", self.source.as_deref(), |it| it.source.as_ref());
+        let source = source.await?;
+        let target = chosen.side("target", self.target.as_deref(), |it| it.target.as_ref());
+        let target = target.await?;
+        let peers = self.peers(chosen, &source, &target).await?;
+        let options = self.options(chosen, [&source, &target]).await?;
         Ok(Operation {
-            source_for_target: peer(&self.source_for_target, &source)?,
-            target_for_source: peer(&self.target_for_source, &target)?,
+            source_for_target: peers.0,
+            target_for_source: peers.1,
             source,
             target,
-            options: Options {
-                jobs: self.jobs.into(),
-                pause_limit: Duration::from_secs_f64(self.pause_limit.clamp(0.1, 3600.0)),
-                pin_limit: Duration::from_secs(self.pin_limit),
-                snapshot_limit: Duration::from_secs(self.snapshot_limit),
-                on_ddl: self.on_ddl,
-                catch_up_limit: Duration::from_secs(self.catch_up_limit),
-                routes: self.routes()?,
-                workloads: None,
-                accepts_unlimited_wal: self.accept_unlimited_wal,
-                keep_copy: false,
-                folder: self.journal_dir.clone(),
-                search: None,
-                migrations: PathBuf::new(),
-            },
+            options,
             bindirs: self.bindirs(),
             run: self.run.clone(),
             take_over: self.take_over,
@@ -260,41 +291,139 @@ impl RunArguments {
         })
     }
 
-    fn routes(&self) -> Result<Routes> {
-        let route = self.endpoint_file.clone().map(|file| self.route(file)).transpose()?;
-        let command = self.route_command.clone().map(Program::new).map(Route::Command);
-        Ok(route.into_iter().chain(command).collect())
-    }
-
-    fn route(&self, endpoint_file: PathBuf) -> Result<Route> {
-        if self.pgbouncer.is_empty() {
-            return Ok(Route::File(endpoint_file));
-        }
-        let parsed = self.pgbouncer.iter().map(|console| Endpoint::parse(console));
-        let consoles = parsed.collect::<Result<Vec<_>>>()?;
-        let limit = Duration::from_secs_f64(self.pause_clients_limit.clamp(0.1, 3600.0));
-        let inis = self.pgbouncer_ini.clone();
-        Ok(Route::PgBouncer(PgBouncer::new(consoles, inis, endpoint_file, limit)))
-    }
-
-    /// The same, and what the target shall have of search.
-    ///
-    /// # Errors
-    /// As [`RunArguments::operation`]; or there is no workspace, or no such environment.
-    pub fn operation_with_search(&self, search: &SearchArguments, ui: &Ui) -> Result<Operation> {
-        let mut operation = self.operation(ui)?;
-        operation.options.search = match search.engine {
-            Some(engine) => Some(search.layout.choice(engine)?),
-            None => None,
+    /// What each server dials to reach the other: source for target, target for source. A password
+    /// that is not given beside them is that of the side.
+    async fn peers(
+        &self,
+        chosen: &mut Chosen,
+        source: &Endpoint,
+        target: &Endpoint,
+    ) -> Result<(Endpoint, Endpoint)> {
+        let given = self.source_for_target.as_deref();
+        let there = chosen.server("--source-for-target", given, |it| it.source_for_target.as_ref());
+        let there = there.await?;
+        let given = self.target_for_source.as_deref();
+        let back = chosen.server("--target-for-source", given, |it| it.target_for_source.as_ref());
+        let back = back.await?;
+        let own = |peer: Option<Endpoint>, side: &Endpoint| match peer {
+            Some(peer) if !peer.has_password() => peer.with_password_of(side),
+            Some(peer) => peer,
+            None => side.clone(),
         };
-        operation.options.migrations = search.layout.folder_or_none();
-        Ok(operation)
+        Ok((own(there, source), own(back, target)))
+    }
+
+    async fn options(&self, chosen: &mut Chosen, sides: [&Endpoint; 2]) -> Result<Options> {
+        let defaults = Limits::default();
+        let limits = chosen.cutover().map_or(&defaults, |cutover| &cutover.limits).clone();
+        let span = |seconds: f64| Duration::from_secs_f64(seconds.clamp(0.1, 3600.0));
+        let routes = self.routes(chosen, &limits, sides).await?;
+        let accepts = self.accept_unlimited_wal.then_some(true);
+        let on_ddl = |cutover: &Cutover| match cutover.on_ddl {
+            choice::OnDdl::Cancel => Some(OnDdl::Cancel),
+            choice::OnDdl::Yield => Some(OnDdl::Yield),
+        };
+        let jobs = |cutover: &Cutover| cutover.jobs.map(|jobs| jobs.0);
+        let pause = chosen.pick("--pause-limit", self.pause_limit, |_| None);
+        let mut whole = |flag: &str, given: Option<u64>, written: u32| {
+            let seconds = chosen.pick(flag, given, |_| None).unwrap_or(written.into());
+            Duration::from_secs(seconds)
+        };
+        let pin_limit = whole("--pin-limit", self.pin_limit, limits.pin.0);
+        let snapshot_limit = whole("--snapshot-limit", self.snapshot_limit, limits.snapshot.0);
+        let catch_up_limit = whole("--catch-up-limit", self.catch_up_limit, limits.catch_up.0);
+        let accepts_unlimited_wal = chosen
+            .pick("--accept-unlimited-wal", accepts, |cutover| Some(cutover.accept_unlimited_wal));
+        Ok(Options {
+            jobs: chosen.pick("--jobs", self.jobs, jobs).unwrap_or_else(default_jobs).into(),
+            pause_limit: span(pause.unwrap_or(limits.pause.as_seconds())),
+            pin_limit,
+            snapshot_limit,
+            on_ddl: chosen.pick("--on-ddl", self.on_ddl, on_ddl).unwrap_or(OnDdl::Cancel),
+            catch_up_limit,
+            routes,
+            workloads: leading::workloads(chosen)?,
+            accepts_unlimited_wal: accepts_unlimited_wal.unwrap_or(false),
+            keep_copy: false,
+            folder: self.journal_dir.clone(),
+            search: None,
+            migrations: PathBuf::new(),
+        })
+    }
+
+    /// The routes of clients in order: what the cluster leads, then who is led by it, then programs.
+    async fn routes(
+        &self,
+        chosen: &mut Chosen,
+        limits: &Limits,
+        sides: [&Endpoint; 2],
+    ) -> Result<Routes> {
+        let route = self.route(chosen, limits).await?;
+        let given = self.route_command.clone().map(|path| vec![path]);
+        let commands = chosen.pick("--route-command", given, |cutover| {
+            let all = cutover.routes.iter().filter_map(|route| route.command.as_ref());
+            Some(all.map(PathBuf::from).collect())
+        });
+        let commands = commands.into_iter().flatten().map(Program::new).map(Route::Command);
+        let aimed = leading::aimed(chosen, sides)?.into_iter().map(Route::Aimed);
+        Ok(aimed.chain(route).chain(commands).collect())
+    }
+
+    async fn route(&self, chosen: &mut Chosen, limits: &Limits) -> Result<Option<Route>> {
+        let written = |cutover: &Cutover| cutover.endpoint_file.as_ref().map(|it| it.into());
+        let endpoint_file = chosen.pick("--endpoint-file", self.endpoint_file.clone(), written);
+        let consoles = self.consoles(chosen).await?;
+        let given = (!self.pgbouncer_ini.is_empty()).then(|| self.pgbouncer_ini.clone());
+        let inis = chosen.pick("--pgbouncer-ini", given, |cutover| {
+            cutover.pgbouncer.as_ref().map(|it| it.ini.iter().map(PathBuf::from).collect())
+        });
+        let probe = chosen.cutover().and_then(|cutover| cutover.pgbouncer.as_ref()?.probe.clone());
+        let limit = chosen.pick("--pause-clients-limit", self.pause_clients_limit, |_| None);
+        match (endpoint_file, consoles.is_empty(), inis) {
+            (Some(clients), false, Some(inis)) => {
+                let limit = limit.unwrap_or(limits.pause_clients.as_seconds());
+                let limit = Duration::from_secs_f64(limit.clamp(0.1, 3600.0));
+                let pooler = PgBouncer::new(consoles, inis, clients, limit);
+                Ok(Some(Route::PgBouncer(match probe {
+                    Some(probe) => pooler.dialling_a_service(&probe.to_string()),
+                    None => pooler,
+                })))
+            }
+            (file, true, None) => Ok(file.map(Route::File)),
+            _ => Err(Failure::usage("a route by PgBouncer is named in part")
+                .hint("name all three: --pgbouncer, --pgbouncer-ini, --endpoint-file")
+                .into()),
+        }
+    }
+
+    /// The admin consoles of PgBouncer, those of the command line in the place of all others.
+    async fn consoles(&self, chosen: &mut Chosen) -> Result<Vec<Endpoint>> {
+        let parsed = self.pgbouncer.iter().map(|console| Endpoint::parse(console));
+        let given = parsed.collect::<Result<Vec<_>>>()?;
+        let given = (!given.is_empty()).then_some(given);
+        if let Some(consoles) = chosen.pick("--pgbouncer", given, |_| None) {
+            return Ok(consoles);
+        }
+        let mut all = Vec::new();
+        let pgbouncer = chosen.cutover().and_then(|cutover| cutover.pgbouncer.as_ref());
+        for login in pgbouncer.iter().flat_map(|pgbouncer| &pgbouncer.consoles) {
+            all.push(chosen.login(login).await?);
+        }
+        Ok(all)
     }
 
     fn bindirs(&self) -> Vec<PathBuf> {
         let mut all = self.bindir.clone();
         all.extend(config::path(config::XTASK_TARGET_BINDIR));
         all
+    }
+}
+
+/// Says what was given by hand in the place of values: it may be a slip.
+fn tell_by_hand(chosen: &Chosen, ui: &Ui) {
+    if let (Some(environment), false) = (chosen.environment(), chosen.by_hand().is_empty()) {
+        let flags = chosen.by_hand().join(", ");
+        ui.line(&format!("by hand, in the place of values of {}: {flags}", environment.name));
     }
 }
 

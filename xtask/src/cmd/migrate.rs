@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Subcommand;
 
+use crate::cmd::environment::Chosen;
 use crate::config;
-use crate::failure::Failure;
 use crate::migrate::{Choice, Engine, FOLDER, Roles};
 use crate::pg::endpoint::Endpoint;
 use crate::render;
-use crate::render::values::Environment;
+use crate::render::values::scalar::Identifier;
+use crate::render::values::server::Database;
 use crate::ui::Ui;
 
 mod lint;
@@ -63,6 +64,9 @@ pub struct PlaceArguments {
     /// What the server is; it is checked, never guessed
     #[arg(long, value_enum)]
     engine: Engine,
+    /// Take the roles from the values of this environment, infra/values/NAME.yaml
+    #[arg(long = "env", value_name = "NAME")]
+    environment: Option<String>,
     #[command(flatten)]
     layout: LayoutArguments,
 }
@@ -70,12 +74,9 @@ pub struct PlaceArguments {
 /// The schema and the roles of the knowledge store.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LayoutArguments {
-    /// The schema of the knowledge store; it is made where it is missing
-    #[arg(long, default_value = "public", value_name = "NAME")]
-    schema: String,
-    /// Take the roles from the values of this environment, infra/values/NAME.yaml
-    #[arg(long = "env", value_name = "NAME")]
-    environment: Option<String>,
+    /// The schema of the knowledge store; it is made where it is missing [default: public]
+    #[arg(long, value_name = "NAME")]
+    schema: Option<String>,
     /// The role that owns tables and functions [default: the login]
     #[arg(long, value_name = "ROLE")]
     owner_role: Option<String>,
@@ -96,31 +97,30 @@ impl PlaceArguments {
     /// # Errors
     /// The connection string is none, or there is no workspace or environment of that name.
     pub fn read(&self) -> Result<(Endpoint, Choice, PathBuf)> {
-        let choice = self.layout.choice(self.engine)?;
+        let mut chosen = Chosen::read(self.environment.as_deref())?;
+        let choice = self.layout.choice(self.engine, &mut chosen);
         Ok((Endpoint::parse(&self.target)?, choice, self.layout.folder()?))
     }
 }
 
 impl LayoutArguments {
-    /// What a database of an engine shall have.
-    ///
-    /// # Errors
-    /// There is no workspace, or no environment of that name.
-    pub fn choice(&self, engine: Engine) -> Result<Choice> {
-        let here = std::env::current_dir().context("read the working folder")?;
-        let from_values = match &self.environment {
-            Some(name) => roles_of(name, &render::workspace(&here)?)?,
-            None => Roles::default(),
+    /// What a database of an engine shall have: what is given by hand, else as the environment has
+    /// it.
+    pub fn choice(&self, engine: Engine, chosen: &mut Chosen) -> Choice {
+        let schema = chosen.pick("--schema", self.schema.clone(), |cutover| {
+            cutover.search.as_ref().map(|search| search.schema.to_string())
+        });
+        let database = chosen.environment().map(|environment| environment.values.database.clone());
+        let mut role = |flag: &str, given: &Option<String>, of: fn(&Database) -> &Identifier| {
+            let given = chosen.pick(flag, given.clone(), |_| None);
+            given.or(database.as_ref().map(|database| of(database).to_string()))
         };
-        Ok(Choice {
-            engine,
-            schema: self.schema.clone(),
-            roles: Roles {
-                owner: self.owner_role.clone().or(from_values.owner),
-                runtime: self.runtime_role.clone().or(from_values.runtime),
-                search: self.search_role.clone().or(from_values.search),
-            },
-        })
+        let roles = Roles {
+            owner: role("--owner-role", &self.owner_role, |database| &database.owner),
+            runtime: role("--runtime-role", &self.runtime_role, |database| &database.runtime),
+            search: role("--search-role", &self.search_role, |database| &database.search),
+        };
+        Choice { engine, schema: schema.unwrap_or_else(|| "public".into()), roles }
     }
 
     /// The folder of migrations.
@@ -147,20 +147,4 @@ impl LayoutArguments {
 pub fn workspace_folder() -> Result<PathBuf> {
     let here = std::env::current_dir().context("read the working folder")?;
     Ok(render::workspace(&here)?.join(FOLDER))
-}
-
-/// The roles of an environment.
-fn roles_of(name: &str, root: &std::path::Path) -> Result<Roles> {
-    let file = root.join("infra/values").join(format!("{name}.yaml"));
-    let text = std::fs::read_to_string(&file).map_err(|error| {
-        Failure::usage(format!("environment {name}: {} cannot be read: {error}", file.display()))
-            .hint("name a file of infra/values without its ending")
-    })?;
-    let database = Environment::read(name, &file, &text)?.values.database;
-    let text = |name: &dyn std::fmt::Display| Some(name.to_string());
-    Ok(Roles {
-        owner: text(&database.owner),
-        runtime: text(&database.runtime),
-        search: text(&database.search),
-    })
 }

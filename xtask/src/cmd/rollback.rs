@@ -41,7 +41,7 @@ pub struct Arguments {
 /// # Errors
 /// As [`verbs::rollback`]; or nobody said yes.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let mut operation = arguments.run.operation(ui)?;
+    let mut operation = arguments.run.operation(ui).await?;
     operation.options.keep_copy = arguments.keep_copy;
     beginning::catch_up(&operation).await?;
     let preview = verbs::preview_rollback(&operation)?;

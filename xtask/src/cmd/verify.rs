@@ -3,11 +3,11 @@
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::cmd::environment::Chosen;
 use crate::config;
 use crate::cutover::event::Side;
 use crate::cutover::verify::{Certificate, Mode, Request, TableCertificate, verify};
 use crate::failure::Failure;
-use crate::pg::endpoint::Endpoint;
 use crate::pg::sequences::SequenceRule;
 use crate::ui::{self, Format, Ui};
 
@@ -19,10 +19,13 @@ const SHOWN_DIGEST: usize = 12;
 pub struct Arguments {
     /// The database that clients write to
     #[arg(long, env = config::XTASK_SOURCE, hide_env_values = true, value_name = "URL")]
-    source: String,
+    source: Option<String>,
     /// The database that should hold the same
     #[arg(long, env = config::XTASK_TARGET, hide_env_values = true, value_name = "URL")]
-    target: String,
+    target: Option<String>,
+    /// Take both from the values of this environment, infra/values/NAME.yaml
+    #[arg(long = "env", value_name = "NAME")]
+    environment: Option<String>,
     /// Sessions per side that read at once
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
@@ -37,9 +40,11 @@ pub struct Arguments {
 /// A refusal where something differs; a failure where we could not look.
 pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
     let everything = arguments.table.is_empty();
+    let mut chosen = Chosen::read(arguments.environment.as_deref())?;
+    let (source, target) = (arguments.source.as_deref(), arguments.target.as_deref());
     let request = Request {
-        source: Endpoint::parse(&arguments.source)?,
-        target: Endpoint::parse(&arguments.target)?,
+        source: chosen.side("source", source, |cutover| cutover.source.as_ref()).await?,
+        target: chosen.side("target", target, |cutover| cutover.target.as_ref()).await?,
         serving: Side::Source,
         mode: Mode::Live { barrier: None },
         jobs: arguments.jobs.into(),

@@ -56,9 +56,23 @@ impl Parameters {
     /// # Errors
     /// A usage failure that names the place without the string itself: it may hold a password.
     pub fn parse(text: &str) -> Result<Parameters> {
+        let mut parameters = Parameters::read(text)?;
+        if let Some(service) = parameters.take("service") {
+            for (name, value) in read_service(&service)? {
+                parameters.0.entry(name).or_insert(value);
+            }
+        }
+        Ok(parameters)
+    }
+
+    /// Reads a URL or a key=value string by itself: no file is opened.
+    ///
+    /// # Errors
+    /// As [`Parameters::parse`].
+    pub fn read(text: &str) -> Result<Parameters> {
         let text = text.trim();
         let url = ["postgresql://", "postgres://"].iter().find_map(|it| text.strip_prefix(it));
-        let mut parameters = match url {
+        let parameters = match url {
             Some(rest) => from_url(rest)?,
             None => from_pairs(text)?,
         };
@@ -66,11 +80,6 @@ impl Parameters {
             let name = name.as_str();
             if !KNOWN.contains(&name) && !SET_BY_THE_TOOL.contains(&name) {
                 return Err(no(&format!("the parameter {name:?} is unknown")));
-            }
-        }
-        if let Some(service) = parameters.take("service") {
-            for (name, value) in read_service(&service)? {
-                parameters.0.entry(name).or_insert(value);
             }
         }
         Ok(parameters)

@@ -105,6 +105,23 @@ impl Endpoint {
         Endpoint { database: database.into(), ..self.clone() }
     }
 
+    /// Whether a password was found for it.
+    pub fn has_password(&self) -> bool {
+        self.password.is_some()
+    }
+
+    /// The same, with this password.
+    #[must_use]
+    pub fn with_password(&self, password: &str) -> Endpoint {
+        Endpoint { password: Some(password.into()), ..self.clone() }
+    }
+
+    /// The same server and role, with the password of another endpoint.
+    #[must_use]
+    pub fn with_password_of(&self, other: &Endpoint) -> Endpoint {
+        Endpoint { password: other.password.clone(), ..self.clone() }
+    }
+
     /// The same server and database, another role.
     #[must_use]
     pub fn with_user(&self, user: &str, password: &str) -> Endpoint {

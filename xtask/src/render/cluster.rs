@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use super::change::{self, Change};
@@ -53,6 +54,32 @@ impl Cluster {
             Ok(output) => Err(unreachable(output.stderr.trim()).into()),
             Err(error) => Err(unreachable(&format!("{error:#}")).into()),
         }
+    }
+
+    /// One key of a Secret, for a connection. It is written nowhere.
+    ///
+    /// # Errors
+    /// kubectl or the cluster cannot be reached, or there is no such Secret or key.
+    pub async fn secret(&self, namespace: &str, name: &str, key: &str) -> Result<String> {
+        // The whole Secret as JSON: a template that fails would print what it was given.
+        let asked = ["get", "secret", name, "--namespace", namespace, "--output", "json"];
+        let output = self.kubectl(&asked).output().await.context("read a Secret")?;
+        if output.code != Some(0) {
+            let message =
+                format!("Secret {namespace}/{name} cannot be read: {}", output.stderr.trim());
+            return Err(Failure::usage(message)
+                .hint(format!("kubectl auth can-i get secret/{name} --namespace {namespace}"))
+                .into());
+        }
+        let secret: Secret = serde_json::from_str(&output.stdout)
+            .map_err(|_| Failure::usage(format!("kubectl's answer is not Secret {name}")))?;
+        let value = secret.data.unwrap_or_default().remove(key).ok_or_else(|| {
+            Failure::usage(format!("Secret {namespace}/{name} has no key {key}"))
+                .hint("name a key that it has: `secret.keys` and `cutover` in infra/values")
+        })?;
+        String::from_utf8(value.0).map_err(|_| {
+            Failure::usage(format!("key {key} of Secret {namespace}/{name} is not text")).into()
+        })
     }
 
     /// Compares the cluster with one environment.

@@ -14,6 +14,8 @@ use explain::{Field, values};
 
 pub mod around;
 pub mod choice;
+pub mod clients;
+pub mod cutover;
 pub mod explain;
 pub mod nearest;
 pub mod place;
@@ -69,8 +71,8 @@ values! {
         tls: Option<server::Tls> = None;
         /// Who may connect.
         network: place::Network;
-        /// What a cutover needs of this server; left out where there is none.
-        cutover: Option<place::Cutover> = None;
+        /// What a cutover needs of this server, and how it goes; left out where there is none.
+        cutover: Option<cutover::Cutover> = None;
         /// Pods that may be away at once, for a PodDisruptionBudget; 0 makes a drain wait.
         max_unavailable: Option<u32> = None;
         /// PgBouncer.
@@ -174,7 +176,10 @@ impl Values {
         ];
         match needs.iter().find(|(chosen, given, ..)| *chosen && !given) {
             Some((_, _, choice, group)) => Err(format!("{choice} needs `{group}`")),
-            None => self.fits_operator(),
+            None => {
+                self.cutover.as_ref().map_or(Ok(()), cutover::Cutover::complete)?;
+                self.fits_operator()
+            }
         }
     }
 
@@ -226,6 +231,43 @@ impl Default for server::Postgresql {
 pub fn explained() -> Vec<Field> {
     use explain::Explain;
     Values::fields()
+}
+
+/// Where the values of a workspace are.
+pub const FOLDER: &str = "infra/values";
+
+/// Reads one environment of a workspace.
+///
+/// # Errors
+/// There is none of this name, or its file is wrong.
+pub fn read_one(root: &Path, name: &str) -> Result<Environment> {
+    let folder = root.join(FOLDER);
+    let file = folder.join(format!("{name}.yaml"));
+    if !file.is_file() {
+        let known: Vec<String> = names(&folder)?;
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let hint = match nearest::nearest(name, &known) {
+            Some(near) => format!("did you mean {near}?"),
+            None => format!("there are: {}", known.join(", ")),
+        };
+        return Err(Failure::usage(format!("there is no environment `{name}`")).hint(hint).into());
+    }
+    let text =
+        std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    Environment::read(name, &file, &text)
+}
+
+/// The names of the environments in a folder, in their order.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
+    let mut all = Vec::new();
+    for entry in entries {
+        let file = entry.context("read the folder of values")?.file_name();
+        all.extend(file.to_str().and_then(|name| name.strip_suffix(".yaml")).map(String::from));
+    }
+    all.sort();
+    Ok(all)
 }
 
 /// Reads every environment of a folder, in the order of their names.

@@ -31,6 +31,10 @@ pub struct Tool {
     pub source: Endpoint,
     /// The ParadeDB database.
     pub target: Endpoint,
+    /// A workspace whose values say what the two databases are, in the place of variables.
+    pub workspace: Option<PathBuf>,
+    /// Further variables of the tool's environment.
+    pub variables: Vec<(&'static str, String)>,
     bindir: PathBuf,
     folder: TempDir,
 }
@@ -83,7 +87,8 @@ impl Tool {
     /// The tool for two databases of a pair.
     pub fn new(pair: &Pair, source: Endpoint, target: Endpoint) -> Tool {
         let bindir = pair.target.bindir().to_path_buf();
-        Tool { source, target, bindir, folder: tempfile::tempdir().expect("a folder can be made") }
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        Tool { source, target, workspace: None, variables: Vec::new(), bindir, folder }
     }
 
     /// Two new databases on the shared pair; the source has the example.
@@ -105,6 +110,8 @@ impl Tool {
         Tool {
             source: self.source.clone(),
             target: self.target.clone(),
+            workspace: self.workspace.clone(),
+            variables: self.variables.clone(),
             bindir: self.bindir.clone(),
             folder: tempfile::tempdir().expect("a folder can be made"),
         }
@@ -140,9 +147,14 @@ impl Tool {
     }
 
     fn invocation(&self, arguments: &[&str]) -> Invocation {
-        Invocation::new(XTASK)
-            .variable(config::XTASK_SOURCE, self.source.secret_conninfo())
-            .variable(config::XTASK_TARGET, self.target.secret_conninfo())
+        let invocation = match &self.workspace {
+            Some(workspace) => Invocation::new(XTASK).folder(workspace),
+            None => Invocation::new(XTASK)
+                .variable(config::XTASK_SOURCE, self.source.secret_conninfo())
+                .variable(config::XTASK_TARGET, self.target.secret_conninfo()),
+        };
+        let all = self.variables.iter();
+        all.fold(invocation, |invocation, (name, value)| invocation.variable(*name, value))
             .variable(config::XTASK_JOURNAL_DIR, self.journals())
             .variable(config::XTASK_TARGET_BINDIR, &self.bindir)
             .arguments(arguments)

@@ -29,7 +29,7 @@ pub struct Arguments {
 /// # Errors
 /// Neither server knows a run, a mirror has gaps on both, or a file here says something else.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation(ui)?;
+    let operation = arguments.run.operation(ui).await?;
     let endpoints = [&operation.source, &operation.target];
     let (found, errors) = catch_up::read(endpoints, operation.run.as_deref()).await;
     if found.is_empty() {

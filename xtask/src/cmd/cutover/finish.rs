@@ -35,7 +35,7 @@ pub struct Arguments {
 /// # Errors
 /// As [`verbs::finish`].
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation(ui)?;
+    let operation = arguments.run.operation(ui).await?;
     listen(&operation.interrupt, ui)?;
     let confirmed = match &arguments.confirm {
         Some(name) => Some(name.clone()),

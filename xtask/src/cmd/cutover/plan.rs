@@ -30,7 +30,7 @@ pub struct Arguments {
 /// # Errors
 /// A side cannot be reached, or the plan is refused.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation_with_search(&arguments.search, ui)?;
+    let operation = arguments.run.operation_with_search(&arguments.search, ui).await?;
     let planned = verbs::plan(&operation).await?;
     match ui.format() {
         Format::Json => ui.json(&planned)?,

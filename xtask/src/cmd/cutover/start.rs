@@ -33,7 +33,7 @@ pub struct Arguments {
 /// # Errors
 /// As [`verbs::start`].
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation_with_search(&arguments.search, ui)?;
+    let operation = arguments.run.operation_with_search(&arguments.search, ui).await?;
     listen(&operation.interrupt, ui)?;
     let work = verbs::start(&operation);
     let ended = arguments.metrics.observe_during(&operation, work).await;

@@ -32,7 +32,7 @@ pub struct Arguments {
 /// # Errors
 /// The way back is in danger, or who serves is unknown: so that a script can tell.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation(ui)?;
+    let operation = arguments.run.operation(ui).await?;
     let status = status(&operation).await?;
     match ui.format() {
         Format::Json => ui.json(&status)?,

@@ -32,7 +32,7 @@ pub struct Arguments {
 /// # Errors
 /// As [`verbs::switch`].
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation(ui)?;
+    let operation = arguments.run.operation(ui).await?;
     listen(&operation.interrupt, ui)?;
     let ended = verbs::switch(&operation).await;
     arguments.metrics.observe(&operation).await;

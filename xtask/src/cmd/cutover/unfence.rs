@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
+use crate::cmd::environment::Chosen;
 use crate::config;
 use crate::cutover::decision::{self, Decision};
 use crate::cutover::fence;
 use crate::failure::Failure;
-use crate::pg::endpoint::Endpoint;
 use crate::pg::state;
 use crate::ui::Ui;
 
@@ -24,7 +24,10 @@ use crate::ui::Ui;
 pub struct Arguments {
     /// The fenced server: the side that served when the run began
     #[arg(long, env = config::XTASK_SOURCE, hide_env_values = true, value_name = "URL")]
-    source: String,
+    source: Option<String>,
+    /// Take it from the values of this environment, infra/values/NAME.yaml
+    #[arg(long = "env", value_name = "NAME")]
+    environment: Option<String>,
 }
 
 /// Decides to unwind every undecided run here, then opens the fence.
@@ -32,7 +35,9 @@ pub struct Arguments {
 /// # Errors
 /// The target of a run serves by decision, or the server cannot be reached.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let endpoint = Endpoint::parse(&arguments.source)?;
+    let mut chosen = Chosen::read(arguments.environment.as_deref())?;
+    let given = arguments.source.as_deref();
+    let endpoint = chosen.side("source", given, |cutover| cutover.source.as_ref()).await?;
     let session = endpoint.connect("unfence").await?;
     if !state::is_installed(&session).await? || !fence::is_closed(&session).await? {
         ui.line("this database is not fenced by a run");

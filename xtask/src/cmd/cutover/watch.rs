@@ -50,7 +50,7 @@ pub struct Arguments {
 /// # Errors
 /// There is no run; or, at its end, the way back is in danger.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation(ui)?;
+    let operation = arguments.run.operation(ui).await?;
     listen(&operation.interrupt, ui)?;
     let (mut looks, mut revivals) = (0, 0);
     loop {

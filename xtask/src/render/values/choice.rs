@@ -85,6 +85,14 @@ choices! {
         RollingUpdate = "RollingUpdate",
     }
 
+    /// What a change of schema meets with that waits for the copy.
+    pub enum OnDdl {
+        /// An error, after a second.
+        Cancel = "cancel",
+        /// The way free: the copy lets its snapshot go and takes another.
+        Yield = "yield",
+    }
+
     /// What a taint does to a pod that does not accept it.
     pub enum TaintEffect {
         /// Keeps it away.

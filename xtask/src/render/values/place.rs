@@ -40,22 +40,6 @@ values! {
         labels: BTreeMap<String, String> = BTreeMap::new();
     }
 
-    /// What a cutover needs of this server.
-    pub struct Cutover {
-        /// Servers on the other side: each connects to the other.
-        peers: Vec<Peer>;
-        /// Replication slots, senders and origins to keep free for it.
-        slots: u32 = 10;
-    }
-
-    /// A server on the other side of a cutover.
-    pub struct Peer {
-        /// Its addresses.
-        addresses: Cidr;
-        /// Its port.
-        port: u16 = 5432;
-    }
-
     /// A server outside the cluster.
     pub struct External {
         /// Its addresses.

@@ -77,6 +77,12 @@ checked_text! {
         !part.is_empty() && !part.starts_with('.')
             && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
     });
+    /// A file on the machine that runs the tool.
+    AbsolutePath, "an absolute path", |text| text.starts_with('/') && !text.contains('\0');
+    /// The name of an environment variable.
+    Variable, "the name of an environment variable", |text| !text.is_empty()
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     /// An image without tag and digest.
     Repository, "an image repository", |text| text.split('/').all(|part| !part.is_empty()
         && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()
@@ -129,6 +135,12 @@ fn fits(field: &str, (low, high): (u32, u32)) -> bool {
         || number(span)
         || span.split_once('-').is_some_and(|(from, to)| number(from) && number(to));
     step_fits && span_fits
+}
+
+impl From<&AbsolutePath> for std::path::PathBuf {
+    fn from(path: &AbsolutePath) -> std::path::PathBuf {
+        path.as_str().into()
+    }
 }
 
 /// A size in bytes, written with a binary unit so that `G` is never taken for `Gi`.

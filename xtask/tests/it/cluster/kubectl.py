@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A stand-in for kubectl: objects as JSON in the folder of --kubeconfig, under a lock.
+"""A stand-in for kubectl: objects as JSON in the folder that STAND names, under a lock.
 
 It speaks what the tool says: get, patch, auth can-i. It keeps resourceVersion and generation as an
 API server does, and plays the controllers where `settings.json` says so. `faults.json` tells it to
@@ -197,11 +197,11 @@ def can(store, words):
 
 def main():
     words, given = options(sys.argv[1:])
-    for needed in ["--kubeconfig", "--context", "--namespace", "--request-timeout"]:
+    for needed in ["--context", "--namespace", "--request-timeout"]:
         if needed not in given:
             sys.exit(f"the stand-in wants {needed}")
     namespace = given["--namespace"]
-    store = Store(os.path.dirname(given["--kubeconfig"]))
+    store = Store(os.environ["STAND"])
     if store.settings.get("context", given["--context"]) != given["--context"]:
         sys.exit(f'error: context "{given["--context"]}" does not exist')
     store.note(sys.argv[1:])

@@ -37,7 +37,14 @@ impl Stand {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/cluster/kubectl.py");
         let usual = Some(PathBuf::from(PYTHON)).filter(|python| python.is_file());
         let python = usual.or_else(|| find_program("python3")).expect("Python 3 is there");
-        let text = format!("#!/bin/sh\nexec {} -S {} \"$@\"\n", python.display(), script.display());
+        let text = format!(
+            "#!/bin/sh
+exec env STAND='{}' {} -S {} \"$@\"
+",
+            folder.path().display(),
+            python.display(),
+            script.display()
+        );
         std::fs::write(&program, text).expect("the folder is ours");
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&program, mode).expect("the file is ours");
