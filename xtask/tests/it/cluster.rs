@@ -9,6 +9,7 @@ use xtask::kube::workloads::{self, FORMER, Former, Kind, Workload, Workloads};
 use crate::support::skip;
 use stand::{NAMESPACE, Stand};
 
+mod night;
 mod routes;
 pub mod stand;
 
@@ -101,6 +102,12 @@ fn written(object: &Value) -> Value {
     object
 }
 
+/// What a person is told of an error.
+fn told(error: &anyhow::Error) -> String {
+    let hint = xtask::failure::find(error).and_then(|failure| failure.hint.clone());
+    format!("{error:#}; {}", hint.unwrap_or_default())
+}
+
 async fn restore(stand: &Stand, former: &[Former]) -> Vec<String> {
     let mut remarks = Vec::new();
     for one in former.iter().rev() {
@@ -188,7 +195,7 @@ async fn what_goes_on_running_is_named_with_what_ends_it() {
     let mut scan = workloads(&stand, vec![workload(Kind::CronJob, "scan")]);
     scan.limit = SHORT;
     let former = scan.former().await.unwrap();
-    let error = format!("{:?}", scan.stop(&former, &|| false).await.unwrap_err());
+    let error = told(&scan.stop(&former, &|| false).await.unwrap_err());
     for wanted in ["job scan-28 of cronjob scan", "still runs after 1s", "delete job scan-28"] {
         assert!(error.contains(wanted), "{wanted}: {error}");
     }
@@ -198,7 +205,7 @@ async fn what_goes_on_running_is_named_with_what_ends_it() {
     let mut busy = workloads(&stand, vec![workload(Kind::Application, "busy")]);
     busy.limit = SHORT;
     let former = busy.former().await.unwrap();
-    let error = format!("{:?}", busy.stop(&former, &|| false).await.unwrap_err());
+    let error = told(&busy.stop(&former, &|| false).await.unwrap_err());
     assert!(error.contains("argocd app terminate-op busy"), "{error}");
 }
 
@@ -220,7 +227,7 @@ async fn without_controllers_every_wait_ends_and_says_why() {
     });
     stand.put("pods", &pod);
     backend.limit = SHORT;
-    let error = format!("{:?}", backend.stop(&former, &|| false).await.unwrap_err());
+    let error = told(&backend.stop(&former, &|| false).await.unwrap_err());
     for wanted in ["1 pods of deployment backend", "such as backend-x"] {
         assert!(error.contains(wanted), "{wanted}: {error}");
     }

@@ -32,7 +32,7 @@ pub fn workloads(chosen: &Chosen) -> Result<Option<Workloads>> {
     };
     let own = cluster.namespace();
     let mut all = Vec::new();
-    for argocd in &quiesce.argocd {
+    if let Some(argocd) = &quiesce.argocd {
         // The parent first: it would set the other back.
         let names = argocd.parent.iter().chain([&argocd.application]);
         let namespace = argocd.namespace.as_str();

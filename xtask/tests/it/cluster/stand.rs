@@ -83,16 +83,6 @@ exec env STAND='{}' {} -S {} \"$@\"
             .answering_within(ANSWER_LIMIT)
     }
 
-    /// Where kubectl is.
-    pub fn program(&self) -> &Path {
-        &self.program
-    }
-
-    /// The kubeconfig.
-    pub fn kubeconfig(&self) -> &Path {
-        &self.kubeconfig
-    }
-
     fn read(&self, name: &str) -> Value {
         let text = std::fs::read_to_string(self.folder.path().join(name));
         text.map_or(json!({}), |text| serde_json::from_str(&text).expect("it is JSON"))
@@ -137,6 +127,16 @@ exec env STAND='{}' {} -S {} \"$@\"
     /// `hang`, `hang after`, `die`, `die after`.
     pub fn fault(&self, line: &str, kind: &str, times: u32) {
         self.write("faults.json", &json!([{"match": line, "kind": kind, "times": times}]));
+    }
+
+    /// The folder of the program.
+    pub fn programs(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Nothing fails any more.
+    pub fn heal(&self) {
+        self.write("faults.json", &json!([]));
     }
 
     /// The command lines so far.
