@@ -342,6 +342,8 @@ fn report(operation: &Operation, engine: &'static str, verdict: Verdict) -> Resu
         let steps: Vec<(String, f64)> = Step::ALL
             .into_iter()
             .filter(|step| (Step::Hold..=Step::Release).contains(step))
+            // A step that no route needs is not run.
+            .filter(|step| evidence(&run.records, *step).is_some())
             .map(|step| (step.name().to_string(), milliseconds(&run.records, step)))
             .collect();
         let seen = verdict.serving.switches.get(number);

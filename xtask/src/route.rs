@@ -85,6 +85,17 @@ impl Aimed {
         }
     }
 
+    /// Has it take effect: who reads a Secret when it starts is started anew.
+    ///
+    /// # Errors
+    /// The cluster does not answer, or refuses.
+    pub async fn take_effect(&self, endpoint: &Endpoint) -> Result<()> {
+        match self {
+            Aimed::Service(_) => Ok(()),
+            Aimed::Secret(secret) => secret.restart(endpoint).await,
+        }
+    }
+
     /// Whether it leads to the server of `endpoint`.
     ///
     /// # Errors
@@ -157,6 +168,15 @@ impl Routes {
             _ => None,
         });
         aimed.collect()
+    }
+
+    /// The Secrets that lead clients.
+    pub fn secrets(&self) -> Vec<Secret> {
+        let secrets = self.0.iter().filter_map(|route| match route {
+            Route::Aimed(Aimed::Secret(secret)) => Some(secret.clone()),
+            _ => None,
+        });
+        secrets.collect()
     }
 
     /// Whether clients depend on somebody who acts should the tool die.
@@ -275,10 +295,9 @@ impl Route {
                 pointed
             }
             // Led there before; somebody may have changed it since.
-            Route::Aimed(Aimed::Service(service)) => service.point(endpoint).await,
-            Route::Aimed(Aimed::Secret(secret)) => {
-                secret.point(endpoint).await?;
-                secret.restart(endpoint).await
+            Route::Aimed(aimed) => {
+                aimed.point(endpoint).await?;
+                aimed.take_effect(endpoint).await
             }
             Route::Command(program) => program.point(endpoint).await,
         }

@@ -281,7 +281,13 @@ impl Watch {
                 Ok(false)
             }
             Deed::LetIn(Side::Source) => self.let_in(&self.source).await,
-            Deed::LetIn(Side::Target) => self.let_in(&self.target).await,
+            Deed::LetIn(Side::Target) => {
+                let is_let_in = self.let_in(&self.target).await?;
+                for aimed in &self.aimed {
+                    aimed.take_effect(&self.target).await?;
+                }
+                Ok(is_let_in)
+            }
             Deed::LetGo => match &self.pooler {
                 Some(pooler) => pooler.release().await.map(|()| true),
                 None => Ok(true),

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::kube::workloads::{alive, is_noticed};
 use crate::kube::{Cluster, Right, at, with};
 use crate::pg::endpoint::Endpoint;
 use crate::route::places::{Address, Places};
@@ -200,6 +201,15 @@ impl Secret {
             change.await.with_context(|| format!("start the pods of {name} anew"))?;
         }
         Ok(())
+    }
+
+    /// Whether pods of a Deployment run that were started with the Secret as it is.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub async fn runs(&self, deployment: &str) -> Result<bool> {
+        let object = self.cluster.get(DEPLOYMENTS, deployment).await?.unwrap_or_default();
+        Ok(is_noticed(&object) && !alive(&self.cluster, &object).await?.is_empty())
     }
 
     /// Whether the Deployments were told to start their pods with the server of `server`.

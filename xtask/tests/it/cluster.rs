@@ -10,6 +10,7 @@ use crate::support::skip;
 use stand::{NAMESPACE, Stand};
 
 mod night;
+mod pods;
 mod routes;
 pub mod stand;
 

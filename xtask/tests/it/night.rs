@@ -116,15 +116,18 @@ impl Night {
         night
     }
 
-    /// Has every verb take from the values of environment `night`, which end with the group
-    /// `cutover`, what the command line leaves out, with programs of this folder before all others.
+    /// The file with the connection string of the writers.
+    pub fn endpoint_file(&self) -> PathBuf {
+        self.folder.path().join("endpoint")
+    }
+
+    /// Has every verb take from the values of environment `night` what the command line leaves
+    /// out, with programs of this folder before all others.
     pub fn in_environment(&mut self, values: &str, programs: &Path) {
         let workspace = self.folder.path().join("workspace");
         std::fs::create_dir_all(workspace.join("templates")).expect("the folder is ours");
         std::fs::create_dir_all(workspace.join("infra/values")).expect("the folder is ours");
         let file = workspace.join("infra/values/night.yaml");
-        let endpoint_file = self.folder.path().join("endpoint");
-        let values = format!("{values}  endpoint_file: '{}'\n", endpoint_file.display());
         std::fs::write(file, values).expect("the folder is ours");
         let path = xtask::config::text("PATH").expect("there is a PATH");
         let path = format!("{}:{path}", programs.display());
@@ -187,7 +190,6 @@ impl Night {
     }
 
     fn invocation(&self, arguments: &[&str]) -> Invocation {
-        let route = self.folder.path().join("endpoint");
         let mut pooled = Vec::new();
         for pooler in self.poolers.iter().filter(|_| self.environment.is_none()) {
             let (console, ini) = (pooler.console().to_string(), pooler.ini());
@@ -198,16 +200,14 @@ impl Night {
             .arguments(arguments)
             .arguments(pooled)
             .variable("PGPASSFILE", self.folder.path().join(PASSWORD_FILE))
-            .arguments(["--jobs", "2", "--endpoint-file"])
-            .argument(route)
-            .argument("--journal-dir")
+            .arguments(["--jobs", "2", "--journal-dir"])
             .argument(self.folder.path())
             .argument("--bindir")
             .argument(&self.bindir)
             .variable("XTASK_SOURCE", self.source.secret_conninfo())
             .variable("XTASK_TARGET", self.target.secret_conninfo());
         match &self.environment {
-            None => invocation,
+            None => invocation.argument("--endpoint-file").argument(self.endpoint_file()),
             Some(environment) => invocation
                 .arguments(["--env", "night"])
                 .folder(&environment.workspace)

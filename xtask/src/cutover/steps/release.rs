@@ -14,6 +14,10 @@ use crate::pg::endpoint::Endpoint;
 
 /// How long to go on trying to get in as a client.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
+/// How long pods that read a Secret may take to start and to connect.
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(30);
+/// How often they are looked for.
+const ARRIVAL_EVERY: Duration = Duration::from_millis(250);
 
 /// Lets the clients go on that a pooler holds back, and gives workloads back what they had. Neither
 /// waits for the other to succeed. Whether clients get in is for `look`.
@@ -53,7 +57,48 @@ pub async fn look(engine: &mut Engine, log: &dyn Log) -> Result<Seen> {
     if stopped::open(log.records()).is_some() {
         return Ok(Seen::NotDone);
     }
-    Ok(Seen::Done(evidence! { "as": user }))
+    Ok(Seen::Done(match arrivals(engine, &user).await? {
+        Some(arrived) => evidence! { "as": user, "arrived": arrived },
+        None => evidence! { "as": user },
+    }))
+}
+
+/// Where a Secret leads clients: how many sessions of theirs are on the target. A Secret that is
+/// written is no client that has read it.
+///
+/// # Errors
+/// Pods run, and none of them has arrived within [`ARRIVAL_LIMIT`].
+async fn arrivals(engine: &mut Engine, user: &str) -> Result<Option<i64>> {
+    let secrets = engine.options.routes.secrets();
+    if secrets.is_empty() {
+        return Ok(None);
+    }
+    let target = engine.target.session().await?;
+    let begun = Instant::now();
+    while begun.elapsed() < ARRIVAL_LIMIT {
+        let sql = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND backend_type = 'client backend'
+                     AND usename = $1 AND application_name NOT LIKE 'xtask%'";
+        let arrived: i64 = target.query_one(sql, &[&user]).await?.get(0);
+        if arrived > 0 {
+            return Ok(Some(arrived));
+        }
+        tokio::time::sleep(ARRIVAL_EVERY).await;
+    }
+    for secret in &secrets {
+        let stopped = engine.options.workloads.iter().flat_map(|workloads| &workloads.all);
+        let stopped = stopped.filter(|one| one.kind == Kind::Deployment).map(|one| &one.name);
+        for name in secret.restarts.iter().chain(stopped) {
+            if secret.runs(name).await? {
+                bail!("pods of {name} run, and none has arrived within {ARRIVAL_LIMIT:?}");
+            }
+        }
+    }
+    engine.story.warning(format!(
+        "nobody has arrived at the target within {ARRIVAL_LIMIT:?}, and no pod runs that could: \
+         see whether kube-controller-manager is at work"
+    ));
+    Ok(Some(0))
 }
 
 /// Enters as a client, and says as whom.

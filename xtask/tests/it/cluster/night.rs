@@ -80,8 +80,11 @@ impl Clustered {
              - service:\n      name: paradedb\n      source: {{host: 127.0.0.1, port: {}}}\n      \
              target: {{host: 127.0.0.1, port: {}}}\n  quiesce:\n    \
              argocd: {{namespace: {NAMESPACE}, application: robson-prod, parent: robson-root}}\n    \
-             cronjobs: [stop-monitor]\n    deployments: [{{name: backend, migrates: true}}]\n",
-            ports[0], ports[1]
+             cronjobs: [stop-monitor]\n    deployments: [{{name: backend, migrates: true}}]\n  \
+             endpoint_file: '{}'\n",
+            ports[0],
+            ports[1],
+            night.endpoint_file().display()
         );
         night.in_environment(&format!("{VALUES}{cutover}"), stand.programs());
         night.succeeds(START).await;
