@@ -27,6 +27,7 @@ pub mod steps;
 pub mod stopped;
 #[cfg(test)]
 mod sweep;
+pub mod topology;
 pub mod verbs;
 pub mod verify;
 pub mod way_back;

@@ -26,6 +26,7 @@ use crate::ui::Ui;
 
 mod adopt;
 mod finish;
+mod follow;
 mod leading;
 mod plan;
 pub mod report;
@@ -53,6 +54,8 @@ enum Verb {
     Start(start::Arguments),
     /// Watch the follower and keep the way back advanced, until Ctrl-C
     Watch(watch::Arguments),
+    /// Let ParadeDB answer searches while plain PostgreSQL goes on serving
+    Follow(follow::Arguments),
     /// Let the target serve: a pause of well under a second
     Switch(switch::Arguments),
     /// Say who serves, whether the way back is open, and what to do next
@@ -76,6 +79,7 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
         Verb::Plan(arguments) => plan::run(&arguments, ui).await,
         Verb::Start(arguments) => start::run(&arguments, ui).await,
         Verb::Watch(arguments) => watch::run(&arguments, ui).await,
+        Verb::Follow(arguments) => follow::run(&arguments, ui).await,
         Verb::Switch(arguments) => switch::run(&arguments, ui).await,
         Verb::Status(arguments) => status::run(&arguments, ui).await,
         Verb::Report(arguments) => report::run(&arguments, ui),
@@ -351,7 +355,7 @@ impl RunArguments {
         })
     }
 
-    /// The routes of clients in order: what the cluster leads, then who is led by it, then programs.
+    /// The routes of clients in order: what the cluster leads, who is led by it, and programs.
     async fn routes(
         &self,
         chosen: &mut Chosen,

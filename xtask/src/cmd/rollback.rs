@@ -5,8 +5,8 @@ use std::io::{BufRead, IsTerminal};
 use anyhow::Result;
 
 use crate::cmd::cutover::{MetricsArguments, RunArguments, listen};
-use crate::cutover::beginning;
 use crate::cutover::verbs::{self, Rollback};
+use crate::cutover::{beginning, topology};
 use crate::failure::{Failure, Kind};
 use crate::ui::Ui;
 
@@ -60,6 +60,9 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         ask(ui)?;
     }
     listen(&operation.interrupt, ui)?;
+    if preview == Rollback::Remove {
+        topology::leave_if_entered(&operation).await?;
+    }
     let ended = verbs::rollback(&operation).await;
     arguments.metrics.observe(&operation).await;
     ended.map(drop)

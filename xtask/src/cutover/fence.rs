@@ -163,6 +163,37 @@ async fn open_from_outside(endpoint: &Endpoint) -> Result<()> {
         .context("let sessions in again")
 }
 
+/// Whether this side follows and is to answer searches: see `topology`.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn is_searchable(session: &Session) -> Result<bool> {
+    let row = session.query_opt("SELECT searchable FROM xtask_cutover.fence", &[]).await?;
+    Ok(row.is_some_and(|row| row.get(0)))
+}
+
+/// Lets sessions in on a follower, whose copied tables the triggers of [`guard_tables`] keep.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn open_for_search(session: &Session) -> Result<()> {
+    session
+        .batch_execute("CALL xtask_cutover.open_for_search()")
+        .await
+        .context("open the follower for search")
+}
+
+/// Forgets that this side answers searches, which its closed fence has ended.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn forget_search(session: &Session) -> Result<()> {
+    session
+        .batch_execute("UPDATE xtask_cutover.fence SET searchable = false")
+        .await
+        .context("end the search on the follower")
+}
+
 /// Whether the fence's settings are in force.
 ///
 /// # Errors

@@ -296,7 +296,7 @@ impl Watch {
     }
 
     async fn let_in(&self, server: &Endpoint) -> Result<bool> {
-        // Held clients come out where the Service leads; who waits no longer sees an error at least.
+        // Held clients come out where the Service leads, so it goes first.
         let aimed = route::aim(&self.aimed, server).await;
         let let_in = match &self.pooler {
             Some(pooler) => pooler.let_in(server).await,

@@ -32,6 +32,8 @@ pub struct Status {
     pub source_fenced: Option<bool>,
     /// Whether the ParadeDB server is fenced.
     pub target_fenced: Option<bool>,
+    /// Whether ParadeDB follows and answers searches.
+    pub searchable: Option<bool>,
     /// The way back.
     pub way_back: WayBack,
     /// Bytes of WAL between the serving side and the other.
@@ -109,6 +111,7 @@ pub async fn status(operation: &Operation) -> Result<Status> {
         disagreement: disagreement(latest, decided),
         source_fenced: fenced.0,
         target_fenced: fenced.1,
+        searchable: is_searchable(paradedb.as_ref()).await,
         way_back: observed.0,
         lag_bytes: observed.1,
         differences_digest: certificate
@@ -160,6 +163,7 @@ fn without_run(fenced: (Option<bool>, Option<bool>)) -> Status {
         disagreement: None,
         source_fenced: fenced.0,
         target_fenced: fenced.1,
+        searchable: None,
         way_back: WayBack::NotNeeded,
         lag_bytes: None,
         certificate: None,
@@ -185,6 +189,12 @@ async fn is_fenced(session: Option<&Session>) -> Option<bool> {
         return Some(false);
     }
     fence::is_closed(session).await.ok()
+}
+
+async fn is_searchable(session: Option<&Session>) -> Option<bool> {
+    let session = session?;
+    state::is_installed(session).await.ok()?.then_some(())?;
+    fence::is_searchable(session).await.ok()
 }
 
 async fn ask_decision(source: Option<&Session>, header: &Header) -> Option<Decision> {

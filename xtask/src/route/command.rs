@@ -108,7 +108,8 @@ mod tests {
     async fn the_contract_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lead");
-        let text = "#!/bin/sh\ncd \"$(dirname \"$0\")\"\nwhere=\"$XTASK_ROUTE_HOST:$XTASK_ROUTE_PORT\"\n\
+        let text = "#!/bin/sh\ncd \"$(dirname \"$0\")\"\n\
+            where=\"$XTASK_ROUTE_HOST:$XTASK_ROUTE_PORT\"\n\
             case $1 in\npoint) echo \"$where\" > now ;;\n\
             look) [ -f now ] || { echo nobody knows >&2; exit 9; }\n\
             [ \"$(cat now)\" = \"$where\" ] ;;\nesac\n";

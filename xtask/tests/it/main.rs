@@ -20,6 +20,7 @@ mod servers;
 mod support;
 mod tls;
 mod tool;
+mod topology;
 mod troubles;
 mod verbs;
 mod verify;

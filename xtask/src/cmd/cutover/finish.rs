@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal};
 use anyhow::Result;
 
 use crate::cmd::cutover::{RunArguments, listen};
-use crate::cutover::verbs;
+use crate::cutover::{topology, verbs};
 use crate::ui::Ui;
 
 /// Arguments of `cutover finish`.
@@ -33,10 +33,11 @@ pub struct Arguments {
 /// Runs it.
 ///
 /// # Errors
-/// As [`verbs::finish`].
+/// As [`verbs::finish`]; or ParadeDB still answers searches as a follower.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let operation = arguments.run.operation(ui).await?;
     listen(&operation.interrupt, ui)?;
+    topology::refuse_while_entered(&operation).await?;
     let confirmed = match &arguments.confirm {
         Some(name) => Some(name.clone()),
         None => ask(ui)?,

@@ -66,12 +66,16 @@ fn text(status: &Status) -> String {
         Some(false) => "open",
         None => "does not answer",
     };
+    let target = match status.searchable {
+        Some(true) => "answers searches; its copied tables are fenced",
+        _ => fence(status.target_fenced),
+    };
     let mut lines = vec![
         format!("run       {}", status.run.as_deref().unwrap_or("none")),
         format!("phase     {}", format!("{:?}", status.phase).to_lowercase()),
         format!("serves    {}", status.serves),
         format!("source    {}", fence(status.source_fenced)),
-        format!("target    {}", fence(status.target_fenced)),
+        format!("target    {target}"),
         format!("rollback: {}", ui::way_back(&status.way_back)),
     ];
     if let Some(lag) = status.lag_bytes {

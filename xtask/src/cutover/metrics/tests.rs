@@ -26,6 +26,7 @@ fn example() -> Status {
         serves: "target".into(),
         disagreement: None,
         source_fenced: Some(true),
+        searchable: None,
         target_fenced: None,
         way_back: WayBack::AtRisk("it is late".into()),
         lag_bytes: Some(10),

@@ -53,6 +53,7 @@ impl Drop for Guard {
 /// refuses. Clients were not touched.
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let (source, target) = engine.sessions().await?;
+    close_for_searchers(engine, &target).await?;
     if !superusers(engine, &source).await?.is_empty() {
         fence::guard_tables(&source, &engine.plan.published).await?;
     }
@@ -80,6 +81,15 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let attempt = decision::begin_attempt(&source, &engine.header.run, engine.epoch).await?;
     engine.attempt.guard = Some(arm_dead_man(engine).await?);
     start_guardian(engine, attempt).await
+}
+
+/// Fences a follower as a whole that answers searches, before the proofs count on it.
+async fn close_for_searchers(engine: &Engine, target: &Session) -> Result<()> {
+    if fence::is_searchable(target).await? {
+        engine.story.note("those who search on the follower are cut off until this is decided");
+        fence::close(target, &engine.spared_on_target().await?).await?;
+    }
+    Ok(())
 }
 
 /// Points clients at where they are: what could not be done in the pause shows itself before it.
@@ -306,6 +316,9 @@ pub async fn undo(engine: &mut Engine) -> Result<()> {
     engine.options.routes.aim(&engine.source.endpoint).await?;
     holder::end(&source, &engine.header.run).await?;
     holder::end(&target, &engine.header.run).await?;
+    if fence::is_searchable(&target).await? {
+        fence::open_for_search(&target).await?;
+    }
     if let Err(error) = fence::unguard_tables(&source).await {
         engine.story.warning(format!("{error:#}; it does nothing, and goes with the run"));
     }

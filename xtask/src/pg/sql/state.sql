@@ -59,7 +59,10 @@ CREATE TABLE IF NOT EXISTS xtask_cutover.fence (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     closed boolean NOT NULL DEFAULT false,
     former_connection_limit integer NOT NULL DEFAULT -1,
-    former_read_only text
+    former_read_only text,
+    -- A follower that answers searches: its settings are open, and the copied tables take no
+    -- writes. It outlives a fence that an attempt to switch has closed, until that is decided.
+    searchable boolean NOT NULL DEFAULT false
 );
 INSERT INTO xtask_cutover.fence DEFAULT VALUES ON CONFLICT DO NOTHING;
 
@@ -120,7 +123,17 @@ BEGIN
     END IF;
     EXECUTE pg_catalog.format('ALTER DATABASE %I CONNECTION LIMIT %s',
                               pg_catalog.current_database(), former.former_connection_limit);
-    UPDATE xtask_cutover.fence SET closed = false;
+    UPDATE xtask_cutover.fence SET closed = false, searchable = false;
+END
+$procedure$;
+
+-- Opens a follower for search: the settings in force before the fence, while triggers keep every
+-- copied table from being written. Both in one transaction.
+CREATE OR REPLACE PROCEDURE xtask_cutover.open_for_search()
+LANGUAGE plpgsql AS $procedure$
+BEGIN
+    CALL xtask_cutover.open_fence();
+    UPDATE xtask_cutover.fence SET searchable = true;
 END
 $procedure$;
 
@@ -130,8 +143,8 @@ $procedure$;
 CREATE OR REPLACE FUNCTION xtask_cutover.refuse_write() RETURNS trigger
 LANGUAGE plpgsql AS $function$
 BEGIN
-    IF (SELECT closed FROM xtask_cutover.fence) THEN
-        RAISE EXCEPTION 'this database is fenced: the service is moving to another server'
+    IF (SELECT closed OR searchable FROM xtask_cutover.fence) THEN
+        RAISE EXCEPTION 'this table is fenced: the service writes on another server'
             USING ERRCODE = 'read_only_sql_transaction',
                   HINT = 'reconnect through the service''s own address';
     END IF;

@@ -95,8 +95,8 @@ values! {
     pub struct PgBouncer {
         /// The admin console of each process.
         consoles: Vec<Login>;
-        /// The configuration files with the line of the clients' database, which are rewritten; none
-        /// where it dials a Service.
+        /// The configuration files with the line of the clients' database, which are rewritten;
+        /// none where it dials a Service.
         ini: Vec<AbsolutePath> = Vec::new();
         /// A second database of its own that dials the same Service and is never held, where it
         /// dials one: by it the tool sees where held clients will come out.

@@ -1,5 +1,5 @@
-//! Where a PgBouncer comes out that dials a Service: seen through a second database of its own, which
-//! dials the same and is never held.
+//! Where a PgBouncer comes out that dials a Service: seen through a second database of its own,
+//! which dials the same and is never held.
 
 use std::time::{Duration, Instant};
 

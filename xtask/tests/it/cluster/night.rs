@@ -79,7 +79,8 @@ impl Clustered {
              pgbouncer: {{consoles: [{{url: '{console}'}}], probe: {PROBE}}}\n  routes:\n  \
              - service:\n      name: paradedb\n      source: {{host: 127.0.0.1, port: {}}}\n      \
              target: {{host: 127.0.0.1, port: {}}}\n  quiesce:\n    \
-             argocd: {{namespace: {NAMESPACE}, application: robson-prod, parent: robson-root}}\n    \
+             argocd:\n      namespace: {NAMESPACE}\n      application: robson-prod\n      \
+             parent: robson-root\n    \
              cronjobs: [stop-monitor]\n    deployments: [{{name: backend, migrates: true}}]\n  \
              endpoint_file: '{}'\n",
             ports[0],
