@@ -209,8 +209,8 @@ impl Cluster {
         }
     }
 
-    /// Brings an object to what `wanted` makes of it, from what is there at that moment. A conflict,
-    /// a lost answer or a silent server is met by looking again, for as long as `limit` allows.
+    /// Brings an object to what `wanted` makes of it, from what is there at that moment.
+    /// A conflict, a lost answer or a silent server is met by looking again, for as long as `limit` allows.
     /// Returns whether it was changed; nothing to do is no change.
     ///
     /// # Errors

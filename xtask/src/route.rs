@@ -245,7 +245,7 @@ impl Routes {
     }
 
     /// Points clients at the server of `endpoint`, with their own role, and has it take effect.
-    /// Each route is tried; where PgBouncer cannot point all clients, it lets those go that it could.
+    /// Each is tried; where PgBouncer cannot point all clients, it lets those go that it could.
     ///
     /// # Errors
     /// A route cannot be written, or does not take effect.

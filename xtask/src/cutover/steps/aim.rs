@@ -33,8 +33,8 @@ pub async fn look(engine: &Engine) -> Result<Seen> {
     Ok(if is_there { Seen::Done(evidence! {}) } else { Seen::NotDone })
 }
 
-/// Leads them back to the source. Where that takes too long the source is opened first, and the undo
-/// of `gate` tries again.
+/// Leads them back to the source. Where that takes too long the source is opened first, and the
+/// undo of `gate` tries again.
 ///
 /// # Errors
 /// None: what could not be led back is a warning here.

@@ -140,7 +140,7 @@ async fn there_and_back_behind_a_service_no_transaction_fails() {
         clustered.night.is_armed().await;
     }
     let stops = clustered.stand.calls();
-    let stops = stops.iter().filter(|call| call.contains("patch deployments.apps")).count();
+    let stops = stops.iter().filter(|call| call.contains("patch deployments.apps backend")).count();
     assert_eq!(stops, 6, "each turn stops the backend and starts it again");
     let night = clustered.night;
     eventually("no guardian is left", || night.guardians().is_empty()).await;
