@@ -210,7 +210,8 @@ impl Cluster {
     }
 
     /// Brings an object to what `wanted` makes of it, from what is there at that moment.
-    /// A conflict, a lost answer or a silent server is met by looking again, for as long as `limit` allows.
+    /// A conflict, a lost answer or a silent server is met by looking again, for as long as `limit`
+    /// allows.
     /// Returns whether it was changed; nothing to do is no change.
     ///
     /// # Errors
@@ -222,9 +223,24 @@ impl Cluster {
         limit: Duration,
         wanted: impl Fn(&Value) -> Result<Value>,
     ) -> Result<bool> {
+        self.change_from(None, resource, name, limit, wanted).await
+    }
+
+    /// The same from an object that was read a moment ago, which saves reading it again.
+    ///
+    /// # Errors
+    /// As [`Cluster::change`].
+    pub async fn change_from(
+        &self,
+        mut read: Option<Value>,
+        resource: &str,
+        name: &str,
+        limit: Duration,
+        wanted: impl Fn(&Value) -> Result<Value>,
+    ) -> Result<bool> {
         let begun = Instant::now();
         loop {
-            let error = match self.try_to_change(resource, name, &wanted).await {
+            let error = match self.try_to_change(read.take(), resource, name, &wanted).await {
                 Ok(changed) => return Ok(changed),
                 Err(error) => error,
             };
@@ -240,11 +256,16 @@ impl Cluster {
 
     async fn try_to_change(
         &self,
+        read: Option<Value>,
         resource: &str,
         name: &str,
         wanted: impl Fn(&Value) -> Result<Value>,
     ) -> Result<bool> {
-        let Some(now) = self.get(resource, name).await? else {
+        let now = match read {
+            Some(read) => Some(read),
+            None => self.get(resource, name).await?,
+        };
+        let Some(now) = now else {
             let said = format!("there is no {resource}/{name}");
             return Err(Refusal { reason: Some("NotFound".into()), said }.into());
         };

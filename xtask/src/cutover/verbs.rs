@@ -20,7 +20,7 @@ use crate::cutover::plan::{Plan, expected_pause, hex};
 use crate::cutover::refusals::{self, Refusal, Sides};
 use crate::cutover::search;
 use crate::cutover::step::Step;
-use crate::cutover::steps::certify;
+use crate::cutover::steps::{aim, certify};
 use crate::failure::Failure;
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::state;
@@ -425,6 +425,7 @@ async fn run(operation: &Operation, mut journal: Journal, goal: Goal) -> Result<
     if operation.interrupt.is_requested() {
         return Err(Failure::interrupted("interrupted before anything had begun").into());
     }
+    aim::refuse_without_routes(journal.records(), &operation.options.routes)?;
     let mut engine = open(operation, &journal).await?;
     let mut mirrors = Vec::new();
     for server in [&engine.source, &engine.target] {

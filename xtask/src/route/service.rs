@@ -133,7 +133,9 @@ impl Service {
         let slice = self.slice().await.with_context(describe)?;
         let wanted = self.wanted(&slice, server).await.with_context(describe)?;
         let name = at(&slice, "/metadata/name").as_str().context("read the slice's name")?;
-        let change = self.cluster.change(SLICES, name, CHANGE_LIMIT, |now| {
+        let (name, read) = (name.to_string(), Some(slice));
+        // Clients wait: what was read is changed, and read again only where that was too late.
+        let change = self.cluster.change_from(read, SLICES, &name, CHANGE_LIMIT, |now| {
             let mut changed = now.clone();
             changed["endpoints"] = wanted["endpoints"].clone();
             changed["ports"] = wanted["ports"].clone();

@@ -7,10 +7,33 @@ use anyhow::Result;
 
 use crate::cutover::drive::Seen;
 use crate::cutover::engine::Engine;
+use crate::cutover::event::Record;
+use crate::cutover::next::{State, Status};
+use crate::cutover::step::Step;
 use crate::cutover::steps::evidence;
+use crate::failure::Failure;
+use crate::route::Routes;
 
 /// How long leading back may keep the clients waiting, before the source is opened all the same.
 const BACK_LIMIT: Duration = Duration::from_secs(3);
+
+/// Refuses a command that names no Service and no Secret, where an earlier one has led some away
+/// and died: this one could not lead them back.
+///
+/// # Errors
+/// It names none.
+pub fn refuse_without_routes(records: &[Record], routes: &Routes) -> Result<()> {
+    let state = State::of(records);
+    let is_led_away = state.attempt_is_open() && state.status(Step::Aim) != Status::Untouched;
+    if is_led_away && routes.aimed().is_empty() {
+        return Err(Failure::refused(
+            "an attempt has led Services or Secrets away, and none is named",
+        )
+        .hint("name the same environment again: --env NAME")
+        .into());
+    }
+    Ok(())
+}
 
 /// Leads Services and Secrets to the target. Somebody must be there to lead them back should this
 /// process die.
@@ -48,4 +71,20 @@ pub async fn undo(engine: &Engine) -> Result<()> {
         engine.story.warning(format!("clients are not led back yet: {error}"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cutover::event::Event;
+
+    #[test]
+    fn what_was_led_away_is_not_forgotten() {
+        let led_away = [Record::now(Event::StepStarted { step: Step::Aim })];
+        let error = refuse_without_routes(&led_away, &Routes::default()).unwrap_err();
+        assert_eq!(crate::failure::kind(&error), crate::failure::Kind::Refused);
+        let undone = Record::now(Event::UndoDone { step: Step::Aim, milliseconds: 1.0 });
+        let led_back = [led_away[0].clone(), undone];
+        refuse_without_routes(&led_back, &Routes::default()).unwrap();
+    }
 }
