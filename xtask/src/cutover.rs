@@ -2,6 +2,7 @@
 
 pub mod beginning;
 pub mod catch_up;
+pub mod ddl;
 pub mod decision;
 pub mod drive;
 pub mod ending;
@@ -16,6 +17,7 @@ pub mod lag;
 pub mod lineage;
 pub mod metrics;
 pub mod next;
+pub mod opening;
 pub mod plan;
 pub mod refusals;
 pub mod revive;

@@ -18,10 +18,14 @@ use crate::failure::Failure;
 use crate::ledger::{self, Verdict};
 use crate::pg::endpoint::{Endpoint, Session, identifier};
 use crate::pg::replication;
+use crate::rag::asked::Searches;
 use crate::route::pgbouncer::PgBouncer;
 use crate::route::{Route, file};
 use crate::servers::pooler::Pooler;
 use crate::workload::{self, Load, Workload};
+use searcher::Searcher;
+
+mod searcher;
 
 /// The database that a drill makes on its own servers.
 pub const DATABASE: &str = "trading";
@@ -130,6 +134,8 @@ pub struct Report {
     pub turns: Vec<Turn>,
     /// Clients' transactions that failed, but for conflicts among themselves.
     pub failed: u64,
+    /// Searches beside the writers while the target served; none where it has no search.
+    pub searches: Option<Searches>,
     /// What the oracle says.
     pub verdict: Verdict,
     /// Time of the whole, in seconds.
@@ -204,24 +210,34 @@ pub async fn rehearse(operation: &Operation, rehearsal: &Rehearsal) -> Result<Re
     })?;
     let identities =
         [server_identity(&operation.source).await?, server_identity(&operation.target).await?];
-    let phases = turn_all(operation, rehearsal, &load, identities).await?;
+    let has_search = operation.options.search.is_some();
+    let mut searcher = has_search.then(|| Searcher::new(operation.target.clone(), rehearsal.seed));
+    let phases = turn_all(operation, rehearsal, &load, identities, &mut searcher).await?;
+    let searches = searcher.and_then(Searcher::end);
     let history = load.stop().await?;
     operation.story.note("asking the oracle");
     let verdict = ledger::check(&history, &operation.target, &phases).await?;
     let follower = check_follower(operation, &history, &phases).await?;
     let database = operation.target.database.clone();
     verbs::finish(operation, Some(&database), None).await.context("finish")?;
-    note_for_report(operation, &history, &verdict)?;
+    note_for_report(operation, &history, &verdict, searches.as_ref())?;
     let mut report = report(operation, engine, verdict)?;
     report.failed = failed(&history);
+    report.searches = searches;
     report.seconds = begun.elapsed().as_secs_f64();
     // Who reconnects is cut off by the fence once a turn; whom PgBouncer holds notices nothing.
     let is_smooth = rehearsal.pooled_in.is_none() || report.failed == 0;
-    if report.verdict.is_clean() && follower.rows.is_clean() && is_smooth {
+    let searched = report.searches.as_ref().and_then(|searches| {
+        let reason = searches.reason.as_ref()?;
+        Some(format!("{} searches failed, the first: {reason}", searches.failed))
+    });
+    let is_clean = report.verdict.is_clean() && follower.rows.is_clean();
+    if is_clean && is_smooth && searched.is_none() {
         return Ok(report);
     }
     let failures = format!("{} clients' transactions failed", report.failed);
-    let messages: Vec<String> = history.messages.values().cloned().collect();
+    let mut messages: Vec<String> = history.messages.values().cloned().collect();
+    messages.extend(searched);
     let findings =
         [vec![failures], messages, report.verdict.lines(), follower.lines()].concat().join("\n  ");
     Err(Failure::undecided(format!("the oracle found faults:\n  {findings}")).into())
@@ -233,6 +249,7 @@ fn note_for_report(
     operation: &Operation,
     history: &workload::History,
     verdict: &Verdict,
+    searches: Option<&Searches>,
 ) -> Result<()> {
     let folder = &operation.options.folder;
     let lineage = Lineage::read(folder, None)?.context("read the journals")?;
@@ -245,6 +262,9 @@ fn note_for_report(
     let mut last = open(&lineage.latest().header.run)?;
     let clients = serde_json::to_value(ledger::whole(history, LOAD_STRETCHES))?;
     last.append(Event::Clients { clients })?;
+    if let Some(searches) = searches {
+        last.append(Event::Searches { searches: serde_json::to_value(searches)? })?;
+    }
     last.append(Event::Oracle { verdict: serde_json::to_value(verdict)? })
 }
 
@@ -298,6 +318,7 @@ async fn turn_all(
     rehearsal: &Rehearsal,
     load: &Workload,
     [plain, paradedb]: [i64; 2],
+    searcher: &mut Option<Searcher>,
 ) -> Result<Vec<i64>> {
     let story = &operation.story;
     traffic(load, plain, rehearsal).await?;
@@ -307,7 +328,7 @@ async fn turn_all(
     for _ in 0..rehearsal.cycles {
         story.note("— switch: plain PostgreSQL → ParadeDB");
         verbs::switch(operation).await.context("switch")?;
-        traffic(load, paradedb, rehearsal).await?;
+        searched_traffic(operation, load, paradedb, rehearsal, searcher).await?;
         story.note("— rollback: ParadeDB → plain PostgreSQL, with every write since");
         verbs::rollback(operation).await.context("rollback")?;
         traffic(load, plain, rehearsal).await?;
@@ -315,9 +336,24 @@ async fn turn_all(
     }
     story.note("— switch once more, without a copy");
     verbs::switch(operation).await.context("switch")?;
-    traffic(load, paradedb, rehearsal).await?;
+    searched_traffic(operation, load, paradedb, rehearsal, searcher).await?;
     phases.push(paradedb);
     Ok(phases)
+}
+
+/// The same on the side that has search, which is asked meanwhile.
+async fn searched_traffic(
+    operation: &Operation,
+    load: &Workload,
+    server: i64,
+    rehearsal: &Rehearsal,
+    searcher: &mut Option<Searcher>,
+) -> Result<()> {
+    let writing = traffic(load, server, rehearsal);
+    match searcher {
+        Some(searcher) => searcher.during(&operation.story, writing).await,
+        None => writing.await,
+    }
 }
 
 /// Waits for acknowledged writes on one side.
@@ -367,6 +403,7 @@ fn report(operation: &Operation, engine: &'static str, verdict: Verdict) -> Resu
         prove_ms: milliseconds(&first.records, Step::Prove),
         turns,
         failed: 0,
+        searches: None,
         verdict,
         seconds: 0.0,
     })

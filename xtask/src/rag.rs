@@ -3,6 +3,7 @@
 //! Its tables and functions are migrations; both engines have the same. The tool calls no model:
 //! embeddings come with the documents and with the question.
 
+pub mod asked;
 pub mod chunk;
 pub mod document;
 pub mod indexes;

@@ -13,6 +13,7 @@ use crate::pg::endpoint::private_folder;
 
 mod chart;
 mod facts;
+pub mod figures;
 mod fold;
 mod page;
 #[cfg(test)]

@@ -375,10 +375,12 @@ fn line_of(event: &Event) -> Option<String> {
         | Event::Certified { .. }
         | Event::Changed { .. }
         | Event::Restored { .. }
+        | Event::SchemaChange { .. }
         | Event::Workloads { .. }
         | Event::Samples { .. }
         | Event::Clients { .. }
         | Event::Oracle { .. }
+        | Event::Searches { .. }
         | Event::Ended { .. }
         | Event::Progress { .. } => return None,
     })

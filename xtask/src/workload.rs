@@ -7,6 +7,7 @@
 
 use anyhow::{Context, Result};
 
+use crate::failure::Failure;
 use crate::pg::endpoint::{Session, identifier, literal};
 
 mod fill;
@@ -42,6 +43,34 @@ pub async fn create_roles(admin: &Session, password: &str) -> Result<()> {
         literal(password)
     );
     admin.batch_execute(&script).await.context("create the roles of the sample")
+}
+
+/// Refuses a server that has a role of the sample's names: it is somebody's, and would get another
+/// password.
+///
+/// # Errors
+/// There is such a role, or the connection is lost.
+pub async fn assert_roles_are_new(admin: &Session) -> Result<()> {
+    let sql = "SELECT rolname::text FROM pg_catalog.pg_roles WHERE rolname IN ($1, $2) LIMIT 1";
+    let Some(row) = admin.query_opt(sql, &[&APPLICATION, &OWNER]).await? else { return Ok(()) };
+    let role: String = row.get(0);
+    let message = format!("the server has a role {role}, whose password the sample would change");
+    Err(Failure::refused(message)
+        .hint(format!(
+            "let the tool start a server of its own; or, where nobody needs it: DROP ROLE {}",
+            identifier(&role)
+        ))
+        .into())
+}
+
+/// Drops the sample's roles, once no database has anything of theirs.
+///
+/// # Errors
+/// Something still depends on them, or the connection is lost.
+pub async fn drop_roles(admin: &Session) -> Result<()> {
+    let (owner, application) = (identifier(OWNER), identifier(APPLICATION));
+    let statement = format!("DROP ROLE IF EXISTS {application}, {owner}");
+    admin.batch_execute(&statement).await.context("drop the roles of the sample")
 }
 
 /// Creates roles and schema in a fresh database; tables are empty but for the months of the event

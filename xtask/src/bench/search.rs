@@ -18,9 +18,11 @@ use crate::rag::store::Store;
 use crate::route::file;
 use crate::workload::{self, Load, Workload};
 
+mod plots;
 mod recall;
 mod searchers;
 
+pub use plots::page;
 pub use recall::Recall;
 pub use searchers::{Kind, Latencies};
 
@@ -100,12 +102,15 @@ impl Report {
 /// The server refuses, or is lost.
 pub async fn measure(request: &Request, engine: &'static str, story: &Story) -> Result<Report> {
     let endpoint = request.server.with_database(&format!("xtask_bench_search_{engine}"));
+    let admin = request.server.with_database("postgres").connect("bench").await?;
+    workload::assert_roles_are_new(&admin).await?;
     place::make(&endpoint, engine).await?;
     let measured = measure_in(request, engine, &endpoint, story).await;
     // Whatever became of it, hundreds of megabytes are not left behind.
     let dropped = place::drop_database(&endpoint).await;
     let report = measured?;
     dropped?;
+    workload::drop_roles(&admin).await?;
     Ok(report)
 }
 

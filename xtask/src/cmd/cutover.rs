@@ -25,6 +25,7 @@ use crate::route::{Route, Routes};
 use crate::ui::Ui;
 
 mod adopt;
+mod ddl;
 mod finish;
 mod follow;
 mod leading;
@@ -60,6 +61,8 @@ enum Verb {
     Switch(switch::Arguments),
     /// Say who serves, whether the way back is open, and what to do next
     Status(status::Arguments),
+    /// Bring a change of schema to both sides of a run, in the right order
+    Ddl(ddl::Arguments),
     /// Write what a run did as Markdown, JSON and one page of HTML, from its journal
     Report(report::Arguments),
     /// Close the run for good: the way back is given up
@@ -82,6 +85,7 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
         Verb::Follow(arguments) => follow::run(&arguments, ui).await,
         Verb::Switch(arguments) => switch::run(&arguments, ui).await,
         Verb::Status(arguments) => status::run(&arguments, ui).await,
+        Verb::Ddl(arguments) => ddl::run(&arguments, ui).await,
         Verb::Report(arguments) => report::run(&arguments, ui),
         Verb::Finish(arguments) => finish::run(&arguments, ui).await,
         Verb::Adopt(arguments) => adopt::run(&arguments, ui).await,

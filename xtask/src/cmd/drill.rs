@@ -14,6 +14,7 @@ use crate::drill::{self, DATABASE, Rehearsal, Report, RouteKind, rehearse};
 use crate::failure::Failure;
 use crate::migrate::{Choice, Engine, Roles};
 use crate::pg::endpoint::Endpoint;
+use crate::rag::asked::Searches;
 use crate::route::Route;
 use crate::servers::pair::{self, Pair, PairOptions};
 use crate::servers::pooler;
@@ -88,6 +89,9 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         (None, Some(source), Some(target)) => (Endpoint::parse(source)?, Endpoint::parse(target)?),
         _ => unreachable!("the command line asks for both or neither"),
     };
+    if pair.is_none() {
+        assert_roles_are_new([&source, &target]).await?;
+    }
     // With servers of our own it goes with them, however this ends.
     let (scratch, _temporary) = match &pair {
         Some(pair) => (pair.scratch()?, None),
@@ -148,6 +152,15 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     Ok(())
 }
 
+/// Somebody's servers keep the roles that they have.
+async fn assert_roles_are_new(servers: [&Endpoint; 2]) -> Result<()> {
+    for server in servers {
+        let admin = server.with_database("postgres").connect("drill").await?;
+        workload::assert_roles_are_new(&admin).await?;
+    }
+    Ok(())
+}
+
 /// What the target gets of search: everything that its engine can.
 fn search(engine: &str) -> Choice {
     Choice {
@@ -187,6 +200,19 @@ fn engine_line(engine: &str) -> &'static str {
     }
 }
 
+fn searches(searches: &Searches) -> String {
+    format!(
+        "searches  {} beside the writers, over {} chunks, {} failed, p50 {:.1} ms, p95 {:.1} ms, \
+         longest {}\n",
+        ui::count(searches.count),
+        ui::count(searches.chunks),
+        searches.failed,
+        searches.p50_ms,
+        searches.p95_ms,
+        ui::duration(searches.longest_ms)
+    )
+}
+
 fn text(report: &Report) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
@@ -224,6 +250,7 @@ fn text(report: &Report) -> String {
          {table}\n\
          ledger    {} acknowledged, {} lost, {} duplicated, {} by two writers, {} failed\n\
          latency   p50 {:.1} ms, p99 {:.1} ms, longest {}\n\
+         {}\
          verdict   {} in {:.0} s",
         ui::count(report.rows),
         ui::bytes(report.bytes),
@@ -240,6 +267,7 @@ fn text(report: &Report) -> String {
         report.verdict.latency.p50_ms,
         report.verdict.latency.p99_ms,
         ui::duration(report.verdict.latency.longest_ms),
+        report.searches.as_ref().map_or(String::new(), searches),
         if report.verdict.is_clean() { "NOTHING LOST" } else { "FAULTS FOUND" },
         report.seconds
     )

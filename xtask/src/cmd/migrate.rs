@@ -50,7 +50,7 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
         Verb::Up(arguments) => up::run(&arguments, ui).await,
         Verb::Status(arguments) => status::run(&arguments, ui).await,
         Verb::Plan(arguments) => plan::run(&arguments, ui).await,
-        Verb::Lint(arguments) => lint::run(&arguments, ui),
+        Verb::Lint(arguments) => lint::run(&arguments, ui).await,
         Verb::Repair(arguments) => repair::run(&arguments, ui).await,
     }
 }

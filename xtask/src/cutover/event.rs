@@ -81,6 +81,20 @@ pub enum Outcome {
     TakenOver,
 }
 
+/// How far a change of schema has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeStage {
+    /// It is about to be applied.
+    Begun,
+    /// One side has it.
+    Applied,
+    /// Both have it, and what is new is followed.
+    Done,
+    /// It was not applied anywhere.
+    Withdrawn,
+}
+
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -222,6 +236,18 @@ pub enum Event {
         /// Bytes of WAL between what the serving side wrote and what the other applied.
         bytes: i64,
     },
+    /// A change of schema goes to both sides while a run is under way.
+    SchemaChange {
+        /// The file's name.
+        file: String,
+        /// SHA-256 of what it says, in hex.
+        digest: String,
+        /// How far it has come.
+        stage: ChangeStage,
+        /// Where it was applied just now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        side: Option<Side>,
+    },
     /// The state of the way back.
     WayBack {
         /// As observed.
@@ -260,6 +286,11 @@ pub enum Event {
     Clients {
         /// Acknowledged, refused and unknown writes, and how long they took, by stretch of time.
         clients: Value,
+    },
+    /// Searches beside the writers of a rehearsal; the value is a `rag::asked::Searches`.
+    Searches {
+        /// How many, how many failed, and how long they took.
+        searches: Value,
     },
     /// What the oracle of a rehearsal found; the value is a `ledger::Verdict`.
     Oracle {

@@ -210,17 +210,21 @@ pub async fn is_closed(session: &Session) -> Result<bool> {
 /// A table stays locked by others for too long.
 pub async fn guard_tables(session: &Session, tables: &[(String, String)]) -> Result<()> {
     for (schema, table) in tables {
-        let statement = format!(
-            "CREATE OR REPLACE TRIGGER xtask_fence
-             BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {}
-             FOR EACH STATEMENT EXECUTE FUNCTION xtask_cutover.refuse_write()",
-            qualified(schema, table)
-        );
-        patiently(session, &statement, LOCK_ATTEMPTS)
+        patiently(session, &guard(schema, table), LOCK_ATTEMPTS)
             .await
             .with_context(|| format!("guard table {schema}.{table}"))?;
     }
     Ok(())
+}
+
+/// The statement that makes such a trigger.
+pub fn guard(schema: &str, table: &str) -> String {
+    format!(
+        "CREATE OR REPLACE TRIGGER xtask_fence
+         BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {}
+         FOR EACH STATEMENT EXECUTE FUNCTION xtask_cutover.refuse_write()",
+        qualified(schema, table)
+    )
 }
 
 /// Takes those triggers away. While the fence is open they do nothing, so one that others keep

@@ -277,7 +277,10 @@ async fn encodings(source: &Session, target: &Session) -> Result<Vec<Refusal>> {
 }
 
 /// Objects that logical replication does not carry, or would carry wrongly.
-async fn objects(source: &Session) -> Result<Vec<Refusal>> {
+///
+/// # Errors
+/// The catalog cannot be read.
+pub async fn objects(source: &Session) -> Result<Vec<Refusal>> {
     let rows = source.query(include_str!("../pg/sql/refused_objects.sql"), &[]).await?;
     let refuse = |row: &tokio_postgres::Row| {
         let (name, object, fix): (String, String, String) = (row.get(0), row.get(1), row.get(2));

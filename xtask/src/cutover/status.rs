@@ -10,7 +10,7 @@ use crate::cutover::header::{Direction, Header};
 use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::verbs::Operation;
 use crate::cutover::verify::Certificate;
-use crate::cutover::{catch_up, fence, journal, plan, stopped, way_back};
+use crate::cutover::{catch_up, ddl, fence, journal, plan, stopped, way_back};
 use crate::kube::workloads::Former;
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::replication;
@@ -124,7 +124,7 @@ pub async fn status(operation: &Operation) -> Result<Status> {
         slots: slots.concat(),
         certificate: certificate.map(|one| sentence(&one)),
         changed: changed(&lineage),
-        warnings: warnings(phase, latest, source.as_ref()).await,
+        warnings: [half_changed(latest), warnings(phase, latest, source.as_ref()).await].concat(),
         error: last_error(latest),
         next: next_command(phase, serves),
     })
@@ -230,6 +230,17 @@ async fn observe(
         Ok(observed) => (observed.state, observed.lag),
         Err(error) => (WayBack::AtRisk(format!("{error:#}")), None),
     }
+}
+
+/// A change of schema that was not brought to its end.
+fn half_changed(latest: &Run) -> Vec<String> {
+    let tell = |file| {
+        format!(
+            "the change of schema {file} is not complete on both sides: no switch before \
+             `cargo xtask cutover ddl {file}` was run again"
+        )
+    };
+    ddl::open_change(latest).map(tell).into_iter().collect()
 }
 
 /// What would stop a switch, or end the following, if nobody acts.

@@ -5,17 +5,16 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
-use crate::config;
 use crate::cutover::beginning::{prepare, reach};
-use crate::cutover::drive::{Log, drive};
+use crate::cutover::drive::drive;
 use crate::cutover::ending::{ending, judge};
-use crate::cutover::engine::{Engine, Interrupt, Options, Server};
-use crate::cutover::event::{Event, Outcome, Side, Story};
+use crate::cutover::engine::{Interrupt, Options};
+use crate::cutover::event::{Outcome, Side, Story};
 use crate::cutover::header::{Direction, FORMAT, Header, Identity};
 use crate::cutover::journal::Journal;
-use crate::cutover::lag;
 use crate::cutover::lineage::{Lineage, Phase, Run};
-use crate::cutover::next::{Goal, State};
+use crate::cutover::next::Goal;
+use crate::cutover::opening::Opened;
 use crate::cutover::plan::{Plan, expected_pause, hex};
 use crate::cutover::refusals::{self, Refusal, Sides};
 use crate::cutover::search;
@@ -24,7 +23,6 @@ use crate::cutover::steps::{aim, certify};
 use crate::failure::Failure;
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::state;
-use crate::servers::programs::find_programs;
 
 /// What a person asked for: two servers and how to go about it.
 #[derive(Clone)]
@@ -119,7 +117,11 @@ impl Operation {
         Lineage::read(&self.options.folder, self.run.as_deref())
     }
 
-    fn existing(&self) -> Result<Lineage> {
+    /// The present run.
+    ///
+    /// # Errors
+    /// There is none, or its journal is damaged.
+    pub(in crate::cutover) fn existing(&self) -> Result<Lineage> {
         let lineage = self.lineage()?.filter(|lineage| lineage.phase() != Phase::Absent);
         lineage.ok_or_else(|| {
             let folder = self.options.folder.display();
@@ -355,7 +357,8 @@ pub async fn finish(
     run(operation, journal, Goal::Finish).await
 }
 
-fn not_now(verb: &str, phase: Phase, run: &str) -> anyhow::Error {
+/// The refusal of a verb that does not fit where the run stands.
+pub(in crate::cutover) fn not_now(verb: &str, phase: Phase, run: &str) -> anyhow::Error {
     let (state, next) = match phase {
         Phase::Absent => ("does not exist", "cutover start"),
         Phase::Copying => ("is not following yet", "cutover start"),
@@ -421,79 +424,17 @@ pub fn course(header: &Header, plan: &Plan, options: &Options) -> Vec<Step> {
 }
 
 /// Takes the run over, drives it to its goal, and turns a bad end into an error.
-async fn run(operation: &Operation, mut journal: Journal, goal: Goal) -> Result<Outcome> {
+async fn run(operation: &Operation, journal: Journal, goal: Goal) -> Result<Outcome> {
     if operation.interrupt.is_requested() {
         return Err(Failure::interrupted("interrupted before anything had begun").into());
     }
     aim::refuse_without_routes(journal.records(), &operation.options.routes)?;
-    let mut engine = open(operation, &journal).await?;
-    let mut mirrors = Vec::new();
-    for server in [&engine.source, &engine.target] {
-        let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
-        let mirror = state::mirror(server.endpoint.clone(), lines, server.mirror.clone());
-        mirrors.push(tokio::spawn(mirror));
-        journal.mirror_to(sender);
-    }
-    journal.append(Event::Verb {
-        verb: goal.verb().into(),
-        epoch: engine.epoch,
-        argv: operation.argv.clone(),
-        operator: format!("{}@{}:{}", config::operator(), config::host(), std::process::id()),
-    })?;
-    let story = journal.story();
-    let endpoints = [engine.source.endpoint.clone(), engine.target.endpoint.clone()];
-    let telling = tokio::spawn(lag::tell(endpoints, engine.header.prefix(), story.clone()));
-    engine.story = story;
-    let course = course(&engine.header, &engine.plan, &engine.options);
-    let outcome = drive(&course, &mut journal, &mut engine).await;
-    telling.abort();
-    journal.end_mirrors();
-    for mirror in mirrors {
-        state::finish_mirror(mirror).await;
-    }
+    let mut opened = Opened::begin(operation, journal, goal.verb()).await?;
+    let course = course(&opened.engine.header, &opened.engine.plan, &opened.engine.options);
+    let outcome = drive(&course, &mut opened.journal, &mut opened.engine).await;
+    let direction = opened.engine.header.direction;
+    let journal = opened.end().await;
     let outcome = judge(goal, outcome, &journal)?;
-    operation.story.note(ending(outcome, engine.header.direction));
+    operation.story.note(ending(outcome, direction));
     Ok(outcome)
-}
-
-async fn open(operation: &Operation, journal: &Journal) -> Result<Engine> {
-    let header = journal.header().clone();
-    let plan = Run { header: header.clone(), records: journal.records().to_vec() }.plan()?;
-    for (side, endpoint) in operation.named_endpoints() {
-        reach(endpoint, side).await?;
-    }
-    let [(source, source_peer), (target, target_peer)] = operation.sides(header.direction);
-    let mut source = Server::new(Side::Source, source, source_peer, header.source.clone());
-    let mut target = Server::new(Side::Target, target, target_peer, header.target.clone());
-    // Both are the servers that the run knows, before anything is touched on either.
-    for server in [&mut source, &mut target] {
-        server.session().await?;
-    }
-    for server in [&mut source, &mut target] {
-        server.lock().await?;
-    }
-    let session = source.session().await?;
-    let major = plan.source_version.max(plan.target_version) / 10_000;
-    let needs_programs =
-        !State::of(journal.records()).is_done(Step::Follow) && header.parent.is_none();
-    let wants_tls = source.endpoint.wants_tls() || target.endpoint.wants_tls();
-    let programs = match needs_programs {
-        true => Some(find_programs(major, wants_tls, &operation.bindirs, &operation.story).await?),
-        false => None,
-    };
-    state::install(&session).await?;
-    let operator = format!("{}@{}", config::operator(), config::host());
-    let epoch = state::own_run(&session, &header, &operator).await?;
-    Ok(Engine {
-        header,
-        plan,
-        epoch,
-        source,
-        target,
-        options: operation.options.clone(),
-        programs,
-        story: operation.story.clone(),
-        interrupt: operation.interrupt.clone(),
-        attempt: Default::default(),
-    })
 }

@@ -275,6 +275,36 @@ pub async fn subscription(session: &Session, name: &str) -> Result<Option<Subscr
     }))
 }
 
+/// Lets a subscription that is on take up what is new in its publication, and copy what it holds.
+///
+/// # Errors
+/// There is no such subscription, it is off, or its publisher does not answer.
+pub async fn refresh(session: &Session, name: &str) -> Result<()> {
+    let name = identifier(name);
+    session
+        .batch_execute(&format!(
+            "ALTER SUBSCRIPTION {name} REFRESH PUBLICATION WITH (copy_data = true)"
+        ))
+        .await
+        .with_context(|| format!("let subscription {name} take up new tables"))
+}
+
+/// How many tables of a subscription are not copied yet.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn copying(session: &Session, name: &str) -> Result<i64> {
+    let row = session
+        .query_one(
+            "SELECT count(*) FROM pg_subscription_rel AS r
+             JOIN pg_subscription AS s ON s.oid = r.srsubid
+             WHERE s.subname = $1 AND r.srsubstate <> 'r'",
+            &[&name],
+        )
+        .await?;
+    Ok(row.get(0))
+}
+
 /// Turns a subscription on.
 ///
 /// # Errors

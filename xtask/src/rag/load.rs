@@ -58,6 +58,8 @@ pub struct Request {
     pub source_type: Option<String>,
     /// Load the good ones where some are bad, and remember the bad ones.
     pub skip_bad: bool,
+    /// Hide documents of the same repository and source type that the folder does not have.
+    pub prune: bool,
     /// Read and check only.
     pub dry_run: bool,
 }
@@ -88,6 +90,10 @@ pub struct Loaded {
     pub chunks_written: u64,
     /// Chunks behind the new end of a document.
     pub chunks_removed: u64,
+    /// Documents that the folder does not have any more; hidden, where anything was loaded.
+    pub gone_count: u64,
+    /// The first of them, by their source ids.
+    pub gone: Vec<String>,
     /// Documents that were refused.
     pub refused_count: u64,
     /// The first of them.
@@ -109,6 +115,11 @@ pub async fn load(request: &Request, story: &Story) -> Result<Loaded> {
             .hint("pass --repo NAME")
             .into());
     }
+    if request.prune && !request.input.is_dir() {
+        return Err(Failure::usage("only a whole folder says which documents are gone")
+            .hint("name the folder, or leave out --prune")
+            .into());
+    }
     let Store { mut session, dimensions, .. } =
         Store::open(&request.target, "load", STATEMENT_LIMIT).await?;
     let default_type = input.is_markdown().then(|| MARKDOWN_TYPE.to_string());
@@ -119,7 +130,11 @@ pub async fn load(request: &Request, story: &Story) -> Result<Loaded> {
         chunker: Chunker::new()?,
     };
     let transaction = session.transaction().await.context("begin the load")?;
-    let mut load = Load::begin(transaction, request).await?;
+    let scope = match (&reader.repo, &reader.source_type) {
+        (Some(repo), Some(source_type)) => Some((repo.clone(), source_type.clone())),
+        _ => None,
+    };
+    let mut load = Load::begin(transaction, request, scope).await?;
     let total = input.bytes();
     let mut read = 0;
     while let Some(item) = input.next(&reader)? {
@@ -141,11 +156,17 @@ struct Load<'a> {
     waiting_chunks: usize,
     batches: i32,
     seen: HashSet<[u8; 16]>,
+    /// Repository and source type of documents that name none.
+    scope: Option<(String, String)>,
     loaded: Loaded,
 }
 
 impl<'a> Load<'a> {
-    async fn begin(transaction: Transaction<'a>, request: &'a Request) -> Result<Load<'a>> {
+    async fn begin(
+        transaction: Transaction<'a>,
+        request: &'a Request,
+        scope: Option<(String, String)>,
+    ) -> Result<Load<'a>> {
         let settings = format!("SET LOCAL lock_timeout = {}", LOCK_LIMIT.as_millis());
         transaction.batch_execute(&settings).await.context("limit the wait for locks")?;
         transaction.batch_execute(STAGING).await.context("make room for the documents")?;
@@ -160,6 +181,7 @@ impl<'a> Load<'a> {
             waiting_chunks: 0,
             batches: 0,
             seen: HashSet::new(),
+            scope,
             loaded: Loaded::default(),
         })
     }
@@ -197,6 +219,12 @@ impl<'a> Load<'a> {
 
     async fn refuse(&mut self, place: String, rejected: Rejected) -> Result<()> {
         let Rejected { reason, identity, payload } = rejected;
+        if let Some((repo, source_type)) = &self.scope {
+            // It is bad, and still there: nothing that is gone.
+            let (repo, source_type) = (repo.clone(), source_type.clone());
+            let there = Identity { repo, source_type, source_id: place.clone() };
+            self.seen.insert(fingerprint(identity.as_ref().unwrap_or(&there)));
+        }
         if self.request.skip_bad
             && !self.request.dry_run
             && let Some(Identity { repo, source_type, source_id }) = &identity
@@ -250,6 +278,9 @@ impl<'a> Load<'a> {
 
     /// Merges everything and commits, or leaves the store as it was.
     async fn end(mut self, story: &Story) -> Result<Loaded> {
+        let gone = self.gone().await?;
+        self.loaded.gone_count = gone.len() as u64;
+        self.loaded.gone = gone.iter().take(REJECTED_TOLD).cloned().collect();
         if self.is_pointless() {
             self.transaction.rollback().await.context("leave the store as it was")?;
             return Ok(self.loaded);
@@ -277,9 +308,41 @@ impl<'a> Load<'a> {
             let done = u64::from((batch + 1).unsigned_abs());
             story.progress("merge", done, self.batches.unsigned_abs().into(), "batches");
         }
+        self.hide(&gone).await?;
         self.transaction.commit().await.context("commit the load")?;
         self.loaded.committed = true;
         Ok(self.loaded)
+    }
+}
+
+impl Load<'_> {
+    /// The documents of the same repository and source type that were not read, where somebody
+    /// asked for them.
+    async fn gone(&self) -> Result<Vec<String>> {
+        let Some((repo, source_type)) = self.scope.as_ref().filter(|_| self.request.prune) else {
+            return Ok(Vec::new());
+        };
+        let sql = "SELECT DISTINCT source_id FROM rag_knowledge_entries
+            WHERE repo = $1 AND source_type = $2 AND NOT deleted ORDER BY 1";
+        let rows = self.transaction.query(sql, &[repo, source_type]).await;
+        let rows = rows.context("look for documents that are gone")?;
+        let is_gone = |source_id: &String| {
+            let (repo, source_type) = (repo.clone(), source_type.clone());
+            let identity = Identity { repo, source_type, source_id: source_id.clone() };
+            !self.seen.contains(&fingerprint(&identity))
+        };
+        Ok(rows.iter().map(|row| row.get(0)).filter(is_gone).collect())
+    }
+
+    /// Hides documents; their rows stay, so that a later load brings them back.
+    async fn hide(&self, gone: &[String]) -> Result<()> {
+        let Some((repo, source_type)) = &self.scope else { return Ok(()) };
+        let sql = "SELECT rag_delete_document($1, $2, $3)";
+        for source_id in gone {
+            let hidden = self.transaction.execute(sql, &[repo, source_type, source_id]).await;
+            hidden.map_err(|error| explained(error, "hide a document that is gone"))?;
+        }
+        Ok(())
     }
 }
 

@@ -50,6 +50,11 @@ const TERMS_INDEX: f64 = 800.7;
 /// Bytes that the words of the full-text index take once, however many chunks have them: 20,000
 /// words of 64 bytes. From 5,000 and from 20,000 chunks.
 const WORDS: u64 = 20_000 * 64;
+/// Bytes of a chunk in the BM25 index. This and the next three from 2,000 to 15,000 chunks on
+/// pg_search 0.25.3; how many segments a build leaves, which its memory decides, makes up to 13 %.
+const BM25: f64 = 1050.0;
+/// Bytes of the BM25 index however few chunks it has: its words, and room that it keeps.
+const BM25_WORDS: u64 = 2_500_000;
 /// Bytes of a chunk in the indexes that are no search indexes: key, document, labels, dates.
 const OTHER_INDEXES: f64 = 250.0;
 /// Pages that these indexes have when they are all but empty.
@@ -58,6 +63,10 @@ const OTHER_PAGES: u64 = 8;
 const WAL_FILL: f64 = 1.054;
 /// WAL of building the full-text index, for each byte of it; the empty part of a page is left out.
 const WAL_TERMS: f64 = 0.586;
+/// WAL of building the BM25 index, for each chunk; room that it keeps writes none.
+const WAL_BM25: f64 = 1050.0;
+/// WAL of building it, however few chunks there are.
+const WAL_BM25_WORDS: f64 = 213_000.0;
 /// WAL of building HNSW, for each byte of it.
 const WAL_HNSW: f64 = 0.830;
 /// Bytes of a chunk in an HNSW page beyond its embedding.
@@ -80,6 +89,8 @@ pub struct Plan {
     pub dimensions: u64,
     /// Whether numbers have 2 bytes in place of 4.
     pub halves: bool,
+    /// Whether keywords are ranked by BM25, and not by the built-in full-text search.
+    pub has_bm25: bool,
 }
 
 /// What it needs, in bytes.
@@ -137,12 +148,20 @@ impl Plan {
             if self.embedding() <= ROOM_IN_ROW.max(TEXT) { self.embedding() as f64 } else { 0.0 };
         let text_in_row = if self.beside().contains(&TEXT) { 0.0 } else { TEXT as f64 };
         let table = bytes(ROW - TEXT as f64 + text_in_row + embedding_in_row);
-        let toast = bytes(pages * PAGE as f64 + pieces * PIECE_ENTRY);
-        let keyword = bytes(TERMS_INDEX) + WORDS;
+        // Where nothing is kept there, its index has a page all the same.
+        let toast = bytes(pages * PAGE as f64 + pieces * PIECE_ENTRY).max(PAGE);
+        let keyword = match self.has_bm25 {
+            true => bytes(BM25) + BM25_WORDS,
+            false => bytes(TERMS_INDEX) + WORDS,
+        };
         let hnsw = self.chunks.div_ceil(self.hnsw_in_page()) * PAGE;
         let others = bytes(OTHER_INDEXES) + OTHER_PAGES * PAGE;
         let filled = (table + toast + others) as f64 * WAL_FILL;
-        let built = keyword as f64 * WAL_TERMS + hnsw as f64 * WAL_HNSW;
+        let built_keyword = match self.has_bm25 {
+            true => WAL_BM25 * chunks + WAL_BM25_WORDS,
+            false => keyword as f64 * WAL_TERMS,
+        };
+        let built = built_keyword + hnsw as f64 * WAL_HNSW;
         Need { table, toast, keyword, hnsw, others, wal: (filled + built) as u64 }
     }
 
@@ -158,11 +177,13 @@ impl Plan {
 
     /// The values of a chunk that are kept beside the table, by their bytes.
     fn beside(&self) -> Vec<u64> {
-        match self.embedding() {
-            short if short <= ROOM_IN_ROW => vec![TERMS],
-            middling if middling <= TEXT => vec![TEXT, TERMS],
-            long => vec![TERMS, long],
-        }
+        let terms = (!self.has_bm25).then_some(TERMS);
+        let all = match self.embedding() {
+            short if short <= ROOM_IN_ROW => [None, terms],
+            middling if middling <= TEXT => [Some(TEXT), terms],
+            long => [terms, Some(long)],
+        };
+        all.into_iter().flatten().collect()
     }
 
     fn hnsw_in_page(&self) -> u64 {
@@ -293,7 +314,7 @@ mod tests {
     use super::*;
 
     fn plan(chunks: u64, halves: bool) -> Plan {
-        Plan { chunks, dimensions: 768, halves }
+        Plan { chunks, dimensions: 768, halves, has_bm25: false }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::cutover::header::{Direction, Identity};
 use crate::cutover::lineage::Phase;
 use crate::cutover::verify::Certificate;
 use crate::ledger;
+use crate::rag::asked::Searches;
 
 /// The format of the JSON form; it grows when a field changes its meaning or goes away.
 pub const FORMAT: u32 = 1;
@@ -76,6 +77,8 @@ pub struct Report {
     pub changes: Vec<Change>,
     /// What the clients of a rehearsal saw over its whole length.
     pub clients: Option<ledger::Window>,
+    /// Searches beside the writers of a rehearsal.
+    pub searches: Option<Searches>,
     /// What the oracle of a rehearsal found.
     pub oracle: Option<ledger::Verdict>,
     /// Warnings, errors and differences.

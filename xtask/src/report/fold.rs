@@ -14,6 +14,7 @@ use crate::cutover::samples::LAG;
 use crate::cutover::step::Step;
 use crate::cutover::verify::Certificate;
 use crate::ledger;
+use crate::rag::asked::Searches;
 
 /// No chart shows more points than this.
 const MOST_POINTS: usize = 600;
@@ -33,6 +34,11 @@ pub fn fold(lineage: &Lineage, watched: Vec<(i64, u64)>) -> Report {
     .and_then(|value| serde_json::from_value(value).ok());
     let oracle: Option<ledger::Verdict> = last_value(&|event| match event {
         Event::Oracle { verdict } => Some(verdict.clone()),
+        _ => None,
+    })
+    .and_then(|value| serde_json::from_value(value).ok());
+    let searches: Option<Searches> = last_value(&|event| match event {
+        Event::Searches { searches } => Some(searches.clone()),
         _ => None,
     })
     .and_then(|value| serde_json::from_value(value).ok());
@@ -56,6 +62,7 @@ pub fn fold(lineage: &Lineage, watched: Vec<(i64, u64)>) -> Report {
         certificate,
         changes: changes(lineage),
         clients: lineage.runs.iter().flat_map(windows).find(|one| one.switch.is_none()),
+        searches,
         oracle,
         remarks: all().filter_map(remark).collect(),
         records: all().count(),
@@ -199,7 +206,7 @@ fn add(act: &mut Act, record: &Record) {
         }
         Event::Ended { outcome } => act.outcome = Some(*outcome),
         // What a rehearsal adds afterwards is not part of any command.
-        Event::Clients { .. } | Event::Oracle { .. } => return,
+        Event::Clients { .. } | Event::Searches { .. } | Event::Oracle { .. } => return,
         _ => {}
     }
     act.ended = at;
@@ -264,6 +271,15 @@ fn changes(lineage: &Lineage) -> Vec<Change> {
                     now: now.clone(),
                     restored: None,
                     stays: what.starts_with("extension "),
+                }),
+                Event::SchemaChange { file, side: Some(side), .. } => all.push(Change {
+                    at: record.at,
+                    server: server_of(&run.header, *side),
+                    what: format!("schema, by {file}"),
+                    former: None,
+                    now: None,
+                    restored: None,
+                    stays: true,
                 }),
                 Event::Restored { side, what } => {
                     let server = server_of(&run.header, *side);

@@ -15,6 +15,8 @@ use crate::cutover::event::WayBack;
 /// The names of the templates; the ending decides how values are escaped.
 const HTML: &str = "page.html";
 const MARKDOWN: &str = "page.md";
+/// The page of a measurement.
+pub(super) const FIGURES: &str = "figures.html";
 
 /// A figure in large type.
 #[derive(Debug, Serialize)]
@@ -71,17 +73,23 @@ fn render(report: &Report, name: &str) -> Result<String> {
         acts => Value::from(Serde(&acts)),
         charts => Value::from(Serde(&charts)),
         tiles => Value::from(Serde(&tiles(report))),
-        style => Value::from_safe_string(include_str!("page.css").to_string()),
+        style => style(),
     };
     let filled = engine.get_template(name).and_then(|template| template.render(context));
     filled.map_err(|error| anyhow::anyhow!("{error:#}")).context("fill the report")
 }
 
-fn engine() -> Result<Environment<'static>> {
+/// The style of every page.
+pub(super) fn style() -> Value {
+    Value::from_safe_string(include_str!("page.css").to_string())
+}
+
+/// The templates, and what they may ask for.
+pub(super) fn engine() -> Result<Environment<'static>> {
     let mut engine = Environment::new();
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
     engine.set_auto_escape_callback(|name| match name {
-        HTML => AutoEscape::Html,
+        HTML | FIGURES => AutoEscape::Html,
         _ => AutoEscape::None,
     });
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
@@ -98,6 +106,7 @@ fn engine() -> Result<Environment<'static>> {
     });
     engine.add_template(HTML, include_str!("page.html.j2"))?;
     engine.add_template(MARKDOWN, include_str!("page.md.j2"))?;
+    engine.add_template(FIGURES, include_str!("figures.html.j2"))?;
     Ok(engine)
 }
 
@@ -168,6 +177,14 @@ fn tiles(report: &Report) -> Vec<Tile> {
     if let Some(oracle) = &report.oracle {
         let label = format!("lost of {} acknowledged", wording::count(oracle.rows.acknowledged));
         add(wording::count(oracle.rows.lost.count), label);
+    }
+    if let Some(searches) = &report.searches {
+        let label = format!(
+            "p95 of {} searches beside the writers, {} failed",
+            wording::count(searches.count),
+            wording::count(searches.failed)
+        );
+        add(wording::duration(searches.p95_ms), label);
     }
     if let Some(certificate) = &report.certificate {
         let found = certificate.difference_count();

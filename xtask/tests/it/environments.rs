@@ -56,6 +56,8 @@ impl Night {
         let root = night.folder.path();
         std::fs::create_dir_all(root.join("templates")).unwrap();
         std::fs::create_dir_all(root.join("infra/values")).unwrap();
+        let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
+        std::os::unix::fs::symlink(migrations, root.join("migrations")).unwrap();
         let bin = root.join("bin");
         std::fs::create_dir_all(&bin).unwrap();
         xtask::render::files::replace(&bin.join("kubectl"), KUBECTL).unwrap();

@@ -4,6 +4,7 @@
 mod backups;
 mod cluster;
 mod crash;
+mod ddl;
 mod environments;
 mod journals;
 mod measurements;

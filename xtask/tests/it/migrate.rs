@@ -111,7 +111,7 @@ async fn a_plan_names_the_lock_on_a_table_in_use() {
     let store = Store::new("migrate_plan_locks").await;
     store.migrate("up", &[]).await.expect(0);
     let copy = files::Copy::new();
-    copy.write("common/V6__note.sql", "ALTER TABLE rag_documents ADD COLUMN note text;\n");
+    copy.write("common/V7__note.sql", "ALTER TABLE rag_documents ADD COLUMN note text;\n");
     let folder = copy.argument();
     let said = store.migrate("plan", &["--migrations", &folder]).await.expect(0);
     let locks = said.lines()[0]["pending"][0]["locks"].as_array().unwrap().clone();
@@ -133,14 +133,23 @@ async fn the_migrations_have_nothing_to_say_against_them() {
     let store = Store::new("migrate_lint").await;
     store.tool.run(&["migrate", "lint"]).await.expect(0);
     let copy = files::Copy::new();
-    copy.write("common/V6__index.sql", "CREATE INDEX late ON rag_documents (source_id);\r\n");
+    copy.write("common/V7__index.sql", "CREATE INDEX late ON rag_documents (source_id);\r\n");
     let folder = copy.argument();
     let said = store.tool.run(&["migrate", "lint", "--migrations", &folder]).await.expect(1);
     let rules: Vec<String> = said
         .lines()
         .iter()
-        .filter(|line| line["file"] == "common/V6__index.sql")
+        .filter(|line| line["file"] == "common/V7__index.sql")
         .map(|line| line["rule"].as_str().unwrap().to_string())
         .collect();
     assert_eq!(rules, ["white-space", "require-concurrent-index-creation"]);
+
+    // Where the table comes with the same `up` nobody waits for it; where it is there they do.
+    copy.write("common/V7__index.sql", "CREATE INDEX late ON rag_documents (source_id);\n");
+    let (target, more) = (store.tool.target.secret_conninfo(), ["--migrations", folder.as_str()]);
+    let lint = store.command("lint", &[&["--target", target.as_str()][..], &more].concat());
+    store.tool.run(&lint).await.expect(0);
+    store.migrate("up", &[]).await.expect(0);
+    let said = store.tool.run(&lint).await.expect(1);
+    assert_eq!(said.lines()[0]["rule"], "require-concurrent-index-creation", "{}", said.stdout);
 }

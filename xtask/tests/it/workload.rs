@@ -9,7 +9,8 @@ use xtask::ledger::{self, Verdict, sequences_behind};
 use xtask::pg::endpoint::{Endpoint, Session, literal, qualified};
 use xtask::workload::{self, APPLICATION, Load, Outcome, Reason, Workload};
 
-use crate::support::{eventually, fresh_databases};
+use crate::support::{eventually, fresh_databases, pair};
+use crate::tool::Tool;
 
 /// The application's password; the same in all tests, because the role is the cluster's.
 pub const PASSWORD: &str = "swordfish'\\";
@@ -248,4 +249,24 @@ async fn everything_that_writers_do_can_be_replicated() {
     assert!(verdict.rows.is_clean() && verdict.serving.is_clean(), "{:#?}", verdict.lines());
     assert!(!verdict.sequences.is_empty(), "replication does not carry sequences");
     other.batch_execute("DROP SUBSCRIPTION sample").await.unwrap();
+}
+
+/// A role is a whole server's: somebody's application may log in as it.
+#[tokio::test]
+async fn a_named_server_that_has_the_role_keeps_its_password() {
+    let (source, target) = fresh_databases("workload_role").await;
+    for endpoint in [&source, &target] {
+        let admin = endpoint.connect("test").await.unwrap();
+        workload::create_roles(&admin, PASSWORD).await.unwrap();
+    }
+    let (tool, target) = (Tool::new(pair().await, source, target.clone()), target);
+    let (ours, theirs) = (tool.source.secret_conninfo(), target.secret_conninfo());
+    for command in [
+        &["bench", "search", "--chunks", "100", "--seconds", "4", "--target", &theirs][..],
+        &["drill", "--scale", "0.01", "--source", &ours, "--target", &theirs][..],
+    ] {
+        tool.run(command).await.expect(1).naming(&["role trading_", "DROP ROLE"]);
+    }
+    let client = target.with_user(APPLICATION, PASSWORD);
+    client.connect_as_client("test").await.expect("the password is what it was");
 }

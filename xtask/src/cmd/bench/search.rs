@@ -7,12 +7,16 @@ use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::bench::place::engines;
-use crate::bench::search::{Latencies, Report, Request, measure};
+use crate::bench::search::{Latencies, Report, Request, measure, page};
 use crate::config;
 use crate::failure::Failure;
 use crate::pg::endpoint::Endpoint;
+use crate::report::figures;
 use crate::servers::pair::{self, PairOptions};
 use crate::ui::{self, Format, Ui};
+
+/// The name of the page with bars.
+const PAGE: &str = "xtask-bench-search";
 
 /// Arguments of `bench search`.
 #[derive(Debug, clap::Args)]
@@ -23,7 +27,7 @@ use crate::ui::{self, Format, Ui};
     they trade alone, a quarter is searches alone, by two sessions one\nafter the other; half is \
     both, with --rate searches a second of all kinds in turn. Recall is HNSW's ten\nnearest \
     against the exact ones. On a server with pg_search both engines are measured.\n\n\
-    Example:\n  cargo xtask bench search --chunks 20000 --seconds 60\n\n\
+    Example:\n  cargo xtask bench search --chunks 20000 --seconds 60 --report journal\n\n\
     Exit codes: 0 measured and within the limit, 1 a p95 is over it, 2 usage, 3 it failed."
 )]
 pub struct Arguments {
@@ -46,6 +50,9 @@ pub struct Arguments {
     /// Use this server instead of starting one; databases xtask_bench_search_* are made there
     #[arg(long, value_name = "URL")]
     target: Option<String>,
+    /// Write a page with bars here, xtask-bench-search.html
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// Programs of the server: a folder with `postgres` and `initdb`
     #[arg(long, value_name = "DIR", env = config::XTASK_TARGET_BINDIR)]
     target_bindir: Option<PathBuf>,
@@ -104,6 +111,10 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
             Format::Json => ui.json(report)?,
             Format::Text => ui.data(&text(report)),
         }
+    }
+    if let Some(out) = &arguments.report {
+        let written = figures::write(&page(&reports), out, PAGE)?;
+        ui.line(&format!("report    {}", written.display()));
     }
     let worst = reports.iter().map(Report::worst_p95_ms).fold(0.0, f64::max);
     if worst > arguments.limit {

@@ -23,10 +23,13 @@ use crate::ui::{self, Format, Ui};
     the public\nvocabulary cl100k_base; texts are cut as Markdown, those of a type that ends in \
     .code as plain text.\n\n\
     All is one transaction: a bad line loads nothing, unless --skip-bad. The same documents may \
-    be loaded\nagain: what did not change is not written, and what a document lost is removed.\n\n\
+    be loaded\nagain: what did not change is not written, and what a document lost is removed. \
+    A document whose file\nleft the folder stays, unless --prune hides it.\n\n\
     Examples:\n  cargo xtask rag load docs --repo ldamasio/robson\n  \
+    cargo xtask rag load docs --repo ldamasio/robson --prune --dry-run\n  \
     cargo xtask rag load pulls.jsonl --skip-bad\n\n\
-    Exit codes: 0 all loaded, 1 something was refused, 2 no store or no input, 3 nothing loaded.")]
+    Exit codes: 0 all loaded, 1 something was refused (with --skip-bad after the others were \
+    loaded),\n2 no store or no input, 3 nothing loaded.")]
 pub struct Arguments {
     /// A file of JSON Lines, a file of Markdown, or a folder of Markdown
     #[arg(value_name = "FILE|DIR")]
@@ -43,6 +46,9 @@ pub struct Arguments {
     /// Load the good ones where some are bad, remember the bad ones in rag_dead_letters, and exit 1
     #[arg(long)]
     skip_bad: bool,
+    /// Of a folder: hide the documents of the same repository and type that it does not have
+    #[arg(long)]
+    prune: bool,
     /// Read and check everything, and load nothing
     #[arg(long)]
     dry_run: bool,
@@ -59,6 +65,7 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
         repo: arguments.repo,
         source_type: arguments.source_type,
         skip_bad: arguments.skip_bad,
+        prune: arguments.prune,
         dry_run: arguments.dry_run,
     };
     let loaded = load(&request, &ui.story()).await?;
@@ -89,6 +96,11 @@ fn text(loaded: &Loaded, dry_run: bool) -> String {
     if untold > 0 {
         lines.push(format!("and {} more", ui::count(untold)));
     }
+    lines.extend(loaded.gone.iter().map(|gone| format!("{gone}: not in the folder any more")));
+    let untold = loaded.gone_count - loaded.gone.len() as u64;
+    if untold > 0 {
+        lines.push(format!("and {} more that are gone", ui::count(untold)));
+    }
     let what = format!(
         "{} documents, {} chunks, {} with an embedding",
         ui::count(loaded.documents),
@@ -97,9 +109,10 @@ fn text(loaded: &Loaded, dry_run: bool) -> String {
     );
     lines.push(match loaded.committed {
         true => format!(
-            "{what}: {} chunks written, {} removed, in {}",
+            "{what}: {} chunks written, {} removed, {} documents hidden, in {}",
             ui::count(loaded.chunks_written),
             ui::count(loaded.chunks_removed),
+            ui::count(loaded.gone_count),
             ui::duration(loaded.seconds * 1000.0)
         ),
         false if dry_run => format!("{what}: read and checked, not loaded"),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::bench::place;
 use crate::failure::Failure;
+use crate::migrate::Engine;
 use crate::pg::endpoint::Endpoint;
 use crate::rag::sample::FILL_LIMIT;
 use crate::rag::size::{Compared, Need, Node, Plan, SLOWER_ON_DISK, TOLERANCE, measure};
@@ -21,10 +22,12 @@ const DATABASE: &str = "xtask_rag_size";
 /// Arguments of `rag size`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "For chunks of 512 tokens (2,000 characters), on plain PostgreSQL, whose \
-    full-text search keeps the terms\nin the table. The formulas and where their constants were \
+    full-text search keeps the terms\nin the table, or on ParadeDB, whose BM25 index has them. \
+    The formulas and where their constants were \
     measured stand in xtask/src/rag/size.rs.\n\n\
     Examples:\n  cargo xtask rag size --chunks 100000\n  \
-    cargo xtask rag size --chunks 10000 --measure\n\n\
+    cargo xtask rag size --chunks 10000 --measure\n  \
+    cargo xtask rag size --chunks 100000 --engine paradedb --halfvec\n\n\
     Exit codes: 0 said, 1 a prediction is wrong by more than 15 %, 2 usage, 3 it failed.")]
 pub struct Arguments {
     /// How many chunks
@@ -37,6 +40,9 @@ pub struct Arguments {
     /// Embeddings as halfvec, with 2 bytes a number
     #[arg(long = "halfvec")]
     halves: bool,
+    /// What the server is: the two keep keywords differently
+    #[arg(long, value_enum, default_value_t = Engine::Postgres)]
+    engine: Engine,
     /// Memory of the machine, such as 4GiB; may be repeated [default: 1GiB and 8GiB]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     memory: Vec<u64>,
@@ -64,16 +70,16 @@ struct Said {
 /// # Errors
 /// A refusal where a prediction is wrong by too much; a failure where it could not be measured.
 pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
-    let Arguments { chunks, dimensions, halves, .. } = arguments;
+    let Arguments { chunks, dimensions, halves, engine, .. } = arguments;
     if dimensions > if halves { 4000 } else { 2000 } {
         return Err(Failure::usage("HNSW takes up to 2000 dimensions")
             .hint("with --halfvec it takes up to 4000")
             .into());
     }
-    let plan = Plan { chunks, dimensions, halves };
+    let plan = Plan { chunks, dimensions, halves, has_bm25: engine == Engine::Paradedb };
     let machines = if arguments.memory.is_empty() { &MACHINES[..] } else { &arguments.memory };
     let measured = match arguments.measure {
-        true => Some(measured(&plan, arguments.target.as_deref(), ui).await?),
+        true => Some(measured(&plan, engine, arguments.target.as_deref(), ui).await?),
         false => None,
     };
     let need = plan.need();
@@ -103,7 +109,12 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
 }
 
 /// Fills a database that is dropped again, whatever becomes of it.
-async fn measured(plan: &Plan, target: Option<&str>, ui: &Ui) -> Result<Vec<Compared>> {
+async fn measured(
+    plan: &Plan,
+    engine: Engine,
+    target: Option<&str>,
+    ui: &Ui,
+) -> Result<Vec<Compared>> {
     let story = ui.story();
     let (pair, server) = match target {
         Some(target) => (None, Endpoint::parse(target)?),
@@ -115,7 +126,7 @@ async fn measured(plan: &Plan, target: Option<&str>, ui: &Ui) -> Result<Vec<Comp
     };
     let endpoint = server.with_database(DATABASE);
     let measuring = async {
-        place::make(&endpoint, "postgres").await?;
+        place::make(&endpoint, engine.name()).await?;
         let store = Store::open(&endpoint, "size", FILL_LIMIT).await?;
         measure(&store, plan, &story).await
     };

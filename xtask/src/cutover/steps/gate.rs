@@ -11,7 +11,7 @@ use crate::cutover::engine::Engine;
 use crate::cutover::guardian::{self, Guardian};
 use crate::cutover::holder::{self, Holder, Request};
 use crate::cutover::steps::evidence;
-use crate::cutover::{decision, fence, plan};
+use crate::cutover::{ddl, decision, fence, plan};
 use crate::failure::{Failure, tolerate};
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::replication;
@@ -53,6 +53,7 @@ impl Drop for Guard {
 /// refuses. Clients were not touched.
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let (source, target) = engine.sessions().await?;
+    ddl::assert_none_open([&source, &target]).await?;
     close_for_searchers(engine, &target).await?;
     if !superusers(engine, &source).await?.is_empty() {
         fence::guard_tables(&source, &engine.plan.published).await?;
@@ -120,7 +121,7 @@ async fn assert_schema(engine: &Engine, source: &Session) -> Result<()> {
         return Ok(());
     }
     Err(Failure::failed("the schema of the source has changed since the run was planned")
-        .hint("undo the change, or `cargo xtask rollback --yes` and start again with it")
+        .hint("undo the change, and bring it to both sides: cargo xtask cutover ddl FILE")
         .into())
 }
 

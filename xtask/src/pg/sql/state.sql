@@ -54,6 +54,18 @@ CREATE TABLE IF NOT EXISTS xtask_cutover.chunk (
     PRIMARY KEY (batch, schema_name, table_name, number)
 );
 
+-- Changes of schema that a run brought here, each written in the transaction that brought it. The
+-- side that serves also has the barrier row that went with it.
+CREATE TABLE IF NOT EXISTS xtask_cutover.change (
+    digest text PRIMARY KEY,
+    file text NOT NULL,
+    new_schemas text[] NOT NULL,
+    new_tables text[] NOT NULL,
+    barrier bigint NOT NULL,
+    complete boolean NOT NULL DEFAULT false,
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
 -- Whether this database is fenced, and the settings that the fence replaced.
 CREATE TABLE IF NOT EXISTS xtask_cutover.fence (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),

@@ -15,7 +15,7 @@ async fn a_taken_lock_is_tried_again_and_a_second_runner_is_told_who_the_first_i
     let store = Store::new("migrate_locks").await;
     store.migrate("up", &[]).await.expect(0);
     let copy = Copy::new();
-    copy.write("common/V6__note.sql", "ALTER TABLE rag_documents ADD COLUMN note text;\n");
+    copy.write("common/V7__note.sql", "ALTER TABLE rag_documents ADD COLUMN note text;\n");
     let folder = copy.argument();
     let command = store.command("up", &["--migrations", &folder]);
     let client = store.client_that("SELECT FROM public.rag_documents").await;
@@ -28,7 +28,7 @@ async fn a_taken_lock_is_tried_again_and_a_second_runner_is_told_who_the_first_i
     drop(client);
     let said = first.end().await.expect(0);
     let done = said.lines().into_iter().find(|line| line["applied"].is_array()).unwrap();
-    assert_eq!(done["applied"][0]["file"], "common/V6__note.sql");
+    assert_eq!(done["applied"][0]["file"], "common/V7__note.sql");
     assert!(done["applied"][0]["attempts"].as_u64().unwrap() > 1, "{done}");
 }
 
@@ -81,16 +81,16 @@ async fn an_index_that_went_bad_after_it_was_applied_is_found_and_built_anew() {
 async fn a_file_that_fails_leaves_those_before_it_and_nothing_of_itself() {
     let store = Store::new("migrate_fails").await;
     let copy = Copy::new();
-    copy.write("common/V6__bad.sql", "CREATE TABLE rag_half (a integer);\nSELECT 1 / 0;\n");
+    copy.write("common/V7__bad.sql", "CREATE TABLE rag_half (a integer);\nSELECT 1 / 0;\n");
     let folder = copy.argument();
     let more = ["--migrations", folder.as_str()];
     let said = store.migrate("up", &more).await.expect(3);
-    said.naming(&["common/V6__bad.sql", "division by zero", "5 were applied before it"]);
+    said.naming(&["common/V7__bad.sql", "division by zero", "6 were applied before it"]);
     assert_eq!(
-        store.states(&more).await[..6],
-        ["applied", "applied", "applied", "applied", "applied", "pending"]
+        store.states(&more).await[..7],
+        ["applied", "applied", "applied", "applied", "applied", "applied", "pending"]
     );
     assert_eq!(store.ask("SELECT to_regclass('public.rag_half') IS NULL").await, "true");
-    copy.write("common/V6__bad.sql", "CREATE TABLE rag_half (a integer);\n");
+    copy.write("common/V7__bad.sql", "CREATE TABLE rag_half (a integer);\n");
     store.migrate("up", &more).await.expect(0);
 }

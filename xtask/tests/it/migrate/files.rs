@@ -67,10 +67,10 @@ async fn a_changed_a_missing_and_a_misnamed_file_are_refused_by_name() {
     }
     assert_eq!(store.states(&more).await[4], "missing");
 
-    std::fs::write(copy.path("common/V6__add-index.sql"), "SELECT 1;\n").unwrap();
+    std::fs::write(copy.path("common/V7__add-index.sql"), "SELECT 1;\n").unwrap();
     for verb in ["up", "status"] {
         let said = store.migrate(verb, &more).await.expect(1);
-        said.naming(&["common/V6__add-index.sql is misnamed"]);
+        said.naming(&["common/V7__add-index.sql is misnamed"]);
     }
 }
 

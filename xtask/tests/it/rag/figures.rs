@@ -9,7 +9,7 @@ use xtask::rag::size::{self, Plan, TOLERANCE};
 use xtask::rag::store::Store;
 
 use super::{empty, engine};
-use crate::support::{own_pair, pair, skip};
+use crate::support::{own_pair, pair};
 
 /// Small enough to be filled and indexed in seconds.
 const CHUNKS: u64 = 2000;
@@ -43,17 +43,17 @@ async fn searches_are_measured_beside_trades() {
 
 #[tokio::test]
 async fn sizes_are_predicted_well_enough() {
-    if engine(&pair().await.target.endpoint("postgres")).await != "postgres" {
-        skip!("the constants are those of plain PostgreSQL");
+    let has_bm25 = engine(&pair().await.target.endpoint("postgres")).await == "paradedb";
+    for (name, dimensions, halves) in [("rag_size", 768, false), ("rag_size_half", 384, true)] {
+        let (tool, _session, _folder) = empty(name).await;
+        let store = Store::open(&tool.target, "test", FILL_LIMIT).await.unwrap();
+        let plan = Plan { chunks: CHUNKS, dimensions, halves, has_bm25 };
+        let all = size::measure(&store, &plan, &Story::silent()).await.unwrap();
+        // WAL is the whole server's, and other tests write at the same time.
+        for part in all.iter().filter(|part| !part.part.starts_with("WAL")) {
+            assert!(part.error().abs() <= TOLERANCE, "{plan:?} {all:?}");
+        }
+        // What is not empty is not filled.
+        size::measure(&store, &plan, &Story::silent()).await.unwrap_err();
     }
-    let (tool, _session, _folder) = empty("rag_size").await;
-    let store = Store::open(&tool.target, "test", FILL_LIMIT).await.unwrap();
-    let plan = Plan { chunks: CHUNKS, dimensions: 768, halves: false };
-    let all = size::measure(&store, &plan, &Story::silent()).await.unwrap();
-    // WAL is the whole server's, and other tests write at the same time.
-    for part in all.iter().filter(|part| !part.part.starts_with("WAL")) {
-        assert!(part.error().abs() <= TOLERANCE, "{all:?}");
-    }
-    // What is not empty is not filled.
-    size::measure(&store, &plan, &Story::silent()).await.unwrap_err();
 }

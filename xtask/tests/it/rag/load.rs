@@ -71,6 +71,44 @@ async fn the_documents_of_this_project_are_loaded_once_and_found() {
 }
 
 #[tokio::test]
+async fn what_left_the_folder_is_hidden_where_that_is_asked_for() {
+    let (tool, session, folder) = empty("rag_prune").await;
+    let docs = folder.path().join("docs");
+    std::fs::create_dir(&docs).unwrap();
+    let file = |name: &str| docs.join(name);
+    for name in ["a.md", "b.md", "c.md"] {
+        std::fs::write(file(name), format!("# {name}\n\nText of {name}.")).unwrap();
+    }
+    let place = docs.to_str().unwrap();
+    let load = ["rag", "load", place, "--repo", "one"];
+    tool.run(&load).await.expect(0);
+    tool.run(&["rag", "load", place, "--repo", "other"]).await.expect(0);
+    let other_type = ["rag", "load", place, "--repo", "one", "--type", "adr"];
+    tool.run(&other_type).await.expect(0);
+    std::fs::remove_file(file("b.md")).unwrap();
+    // A file that cannot be taken is bad, not gone.
+    std::fs::write(file("c.md"), [0xff, 0xfe]).unwrap();
+    let hidden = "rag_knowledge_entries WHERE deleted";
+
+    let prune = [&load[..], &["--prune", "--skip-bad"]].concat();
+    let tried = tool.run(&[&prune[..], &["--dry-run"]].concat()).await.expect(1);
+    let tried = tried.lines().into_iter().find(|line| line["gone"].is_array()).unwrap();
+    assert_eq!((&tried["gone"], &tried["gone_count"]), (&json!(["b.md"]), &json!(1)), "{tried}");
+    tool.run(&[&load[..], &["--skip-bad"]].concat()).await.expect(1);
+    assert_eq!(count(&session, hidden).await, 0);
+    tool.run(&prune).await.expect(1);
+    let which = format!("{hidden} AND repo = 'one' AND source_id = 'b.md'");
+    let is_here = format!("{which} AND source_type = 'github.doc'");
+    assert_eq!((count(&session, hidden).await, count(&session, &is_here).await), (1, 1));
+    std::fs::write(file("b.md"), "# b.md\n\nText of b.md.").unwrap();
+    tool.run(&prune).await.expect(1);
+    assert_eq!(count(&session, hidden).await, 0);
+    let file = file("a.md");
+    let alone = ["rag", "load", file.to_str().unwrap(), "--repo", "one", "--prune"];
+    tool.run(&alone).await.expect(2).naming(&["whole folder"]);
+}
+
+#[tokio::test]
 async fn a_bad_line_loads_nothing_or_only_the_others() {
     let (tool, session, folder) = empty("rag_bad").await;
     let mut bad = line("2", "two");

@@ -1,6 +1,6 @@
 -- Hybrid search: keywords by BM25, meaning by HNSW, joined by reciprocal rank fusion with k = 60
 -- (Cormack, Clarke and Buettcher, 2009). The same call as on plain PostgreSQL.
--- A database that came from the other engine has its functions of these names: they are replaced.
+-- A database that came from the other engine has its function of this name: it is replaced.
 
 -- The statement that answers a search, with every argument as a literal: pg_search and pgvector
 -- plan by what they see, and a plan for unknown arguments would use neither index well.
@@ -58,63 +58,6 @@ BEGIN
          FROM fused JOIN rag_knowledge_entries AS entry USING (id)
          ORDER BY fused.score DESC, id',
         keyword, meaning, k);
-END
-$$;
-
--- The best k chunks for a query, an embedding, or both. `filter` knows repo, source_type, labels,
--- author, since and until. Ranks say how each branch placed a chunk, from 1; NULL where it did not.
-CREATE OR REPLACE FUNCTION rag_search(
-    query text, embedding vector DEFAULT NULL, k integer DEFAULT 10, filter jsonb DEFAULT '{}'
-)
-RETURNS TABLE (
-    id bigint, score double precision, keyword_rank integer, vector_rank integer, repo text,
-    source_type text, source_id text, chunk_index integer, snippet text
-)
-LANGUAGE plpgsql STABLE
-SET search_path FROM CURRENT
--- A selective filter goes on scanning until it has enough; ordered, so that ranks mean something.
-SET hnsw.iterative_scan = strict_order
-SET hnsw.ef_search = 100
-SET hnsw.max_scan_tuples = 1000000
-SET hnsw.scan_mem_multiplier = 4
--- A distance reads 3 kB from TOAST, which a planner does not count. With the usual 0.0025 it
--- computes all distances of a store of thousands; with 0.25 it scans HNSW for filters of which few
--- chunks are left. Between them each is used where it is faster (4,096 and 20,000 chunks, both
--- measured).
-SET cpu_operator_cost = 0.05
--- Compiling, and starting another process, cost more than such a statement takes.
-SET jit = off
-SET max_parallel_workers_per_gather = 0
-AS $$
-BEGIN
-    query := nullif(btrim(query), '');
-    filter := coalesce(filter, '{}');
-    PERFORM rag_search_check(query, embedding, k, filter);
-    RETURN QUERY EXECUTE rag_search_statement(query, embedding, k, filter);
-END
-$$;
-
--- How a search is carried out: the plan, with times, under the settings of `rag_search`.
-CREATE OR REPLACE FUNCTION rag_search_explain(
-    query text, embedding vector DEFAULT NULL, k integer DEFAULT 10, filter jsonb DEFAULT '{}'
-)
-RETURNS SETOF text
-LANGUAGE plpgsql
-SET search_path FROM CURRENT
-SET hnsw.iterative_scan = strict_order
-SET hnsw.ef_search = 100
-SET hnsw.max_scan_tuples = 1000000
-SET hnsw.scan_mem_multiplier = 4
-SET cpu_operator_cost = 0.05
-SET jit = off
-SET max_parallel_workers_per_gather = 0
-AS $$
-BEGIN
-    query := nullif(btrim(query), '');
-    filter := coalesce(filter, '{}');
-    PERFORM rag_search_check(query, embedding, k, filter);
-    RETURN QUERY EXECUTE 'EXPLAIN (ANALYZE, BUFFERS) '
-        || rag_search_statement(query, embedding, k, filter);
 END
 $$;
 
