@@ -6,14 +6,14 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use crate::cutover::beginning::{prepare, reach};
-use crate::cutover::drive::drive;
+use crate::cutover::drive::{Log, drive};
 use crate::cutover::ending::{ending, judge};
 use crate::cutover::engine::{Interrupt, Options};
 use crate::cutover::event::{Outcome, Side, Story};
 use crate::cutover::header::{Direction, FORMAT, Header, Identity};
 use crate::cutover::journal::Journal;
 use crate::cutover::lineage::{Lineage, Phase, Run};
-use crate::cutover::next::Goal;
+use crate::cutover::next::{Goal, State};
 use crate::cutover::opening::Opened;
 use crate::cutover::plan::{Plan, expected_pause, hex};
 use crate::cutover::refusals::{self, Refusal, Sides};
