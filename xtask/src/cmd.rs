@@ -8,6 +8,7 @@ use crate::ui::{Format, Ui};
 mod bench;
 mod completions;
 pub mod cutover;
+mod doctor;
 mod drill;
 mod environment;
 mod guardian;
@@ -42,6 +43,8 @@ enum Verb {
     Rollback(rollback::Arguments),
     /// Compare two databases, every row, while they are in use
     Verify(verify::Arguments),
+    /// Say whether servers, clients and cluster are fit for a run, and what mends them
+    Doctor(doctor::Arguments),
     /// Render manifests from templates and values, and refuse what could lose data
     Render(render::Arguments),
     Migrate(migrate::Arguments),
@@ -70,6 +73,7 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> anyhow::Result<()> {
         Verb::Guardian => guardian::run(ui).await,
         Verb::Servers(arguments) => servers::run(arguments, ui).await,
         Verb::Verify(arguments) => verify::run(arguments, ui).await,
+        Verb::Doctor(arguments) => doctor::run(&arguments, ui).await,
         Verb::Render(arguments) => render::run(&arguments, ui).await,
         Verb::Migrate(arguments) => migrate::run(arguments, ui).await,
         Verb::Rag(arguments) => rag::run(arguments, ui).await,

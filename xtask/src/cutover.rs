@@ -1,9 +1,11 @@
 //! The engine: one run moves one database, and can bring it back.
 
+pub mod approval;
 pub mod beginning;
 pub mod catch_up;
 pub mod ddl;
 pub mod decision;
+pub mod doctor;
 pub mod drive;
 pub mod ending;
 pub mod engine;
@@ -18,7 +20,9 @@ pub mod lineage;
 pub mod metrics;
 pub mod next;
 pub mod opening;
+pub mod outline;
 pub mod plan;
+pub mod planned;
 pub mod refusals;
 pub mod revive;
 pub mod samples;

@@ -10,6 +10,7 @@ pub mod places;
 pub mod secret;
 pub mod service;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -124,7 +125,32 @@ impl FromIterator<Route> for Routes {
     }
 }
 
+impl fmt::Display for Route {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Route::File(path) => write!(formatter, "file {}", path.display()),
+            Route::PgBouncer(pooler) => write!(formatter, "{pooler:?}"),
+            Route::Aimed(Aimed::Service(service)) => write!(formatter, "Service {}", service.name),
+            Route::Aimed(Aimed::Secret(secret)) => write!(formatter, "Secret {}", secret.name),
+            Route::Command(program) => write!(formatter, "program {program}"),
+        }
+    }
+}
+
+impl fmt::Display for Routes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        formatter.write_str(&all.join("; "))
+    }
+}
+
 impl Routes {
+    /// Those that need no live target.
+    #[must_use]
+    pub fn aimed_only(&self) -> Routes {
+        self.aimed().into_iter().map(Route::Aimed).collect()
+    }
+
     /// Whether clients are the operator's to redirect.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cutover::engine::Interrupt;
 use crate::cutover::event::Story;
-use crate::cutover::verbs::Operation;
+use crate::cutover::verbs::{Operation, Origin};
 use crate::drill::{self, DATABASE, Rehearsal, Report, RouteKind, Turn};
 use crate::route::Route;
 use crate::servers::pair::{self, PairOptions};
@@ -169,6 +169,7 @@ pub async fn measure(
         argv: vec!["cargo xtask bench pause".into()],
         story: story.clone(),
         interrupt: Interrupt::default(),
+        origin: Origin::default(),
     };
     let rehearsal = Rehearsal {
         scale: pace.scale,

@@ -13,7 +13,7 @@ use crate::cutover::engine::{Interrupt, Options};
 use crate::cutover::holder::OnDdl;
 use crate::cutover::metrics;
 use crate::cutover::status::{Status, status};
-use crate::cutover::verbs::Operation;
+use crate::cutover::verbs::{Operation, Origin};
 use crate::failure::Failure;
 use crate::migrate::Engine;
 use crate::pg::endpoint::Endpoint;
@@ -239,6 +239,11 @@ fn default_jobs() -> u8 {
 }
 
 impl RunArguments {
+    /// The environment that was named.
+    pub fn environment(&self) -> Option<&str> {
+        self.environment.as_deref()
+    }
+
     /// What the arguments and the values of their environment mean.
     ///
     /// # Errors
@@ -246,8 +251,8 @@ impl RunArguments {
     /// or there is no such environment.
     pub async fn operation(&self, ui: &Ui) -> Result<Operation> {
         let mut chosen = Chosen::read(self.environment.as_deref())?;
-        let operation = self.choose(&mut chosen, ui).await?;
-        tell_by_hand(&chosen, ui);
+        let mut operation = self.choose(&mut chosen, ui).await?;
+        operation.origin = origin(&chosen, ui);
         Ok(operation)
     }
 
@@ -273,7 +278,7 @@ impl RunArguments {
             operation.options.search = Some(search.layout.choice(engine, &mut chosen));
         }
         operation.options.migrations = search.layout.folder_or_none();
-        tell_by_hand(&chosen, ui);
+        operation.origin = origin(&chosen, ui);
         Ok(operation)
     }
 
@@ -296,6 +301,7 @@ impl RunArguments {
             argv: public_argv(),
             story: ui.story(),
             interrupt: Interrupt::default(),
+            origin: Origin::default(),
         })
     }
 
@@ -427,12 +433,15 @@ impl RunArguments {
     }
 }
 
-/// Says what was given by hand in the place of values: it may be a slip.
-fn tell_by_hand(chosen: &Chosen, ui: &Ui) {
-    if let (Some(environment), false) = (chosen.environment(), chosen.by_hand().is_empty()) {
-        let flags = chosen.by_hand().join(", ");
-        ui.line(&format!("by hand, in the place of values of {}: {flags}", environment.name));
+/// Where the operation comes from. What was given by hand in the place of values is told: it may
+/// be a slip.
+fn origin(chosen: &Chosen, ui: &Ui) -> Origin {
+    let environment = chosen.environment().map(|environment| environment.name.clone());
+    let by_hand = chosen.by_hand().to_vec();
+    if let (Some(name), false) = (&environment, by_hand.is_empty()) {
+        ui.line(&format!("by hand, in the place of values of {name}: {}", by_hand.join(", ")));
     }
+    Origin { environment, by_hand, approved: None }
 }
 
 /// The command line without anything that may hold a password.

@@ -9,7 +9,7 @@ use crate::cmd::migrate::workspace_folder;
 use crate::config;
 use crate::cutover::engine::Interrupt;
 use crate::cutover::event::Story;
-use crate::cutover::verbs::Operation;
+use crate::cutover::verbs::{Operation, Origin};
 use crate::drill::{self, DATABASE, Rehearsal, Report, RouteKind, rehearse};
 use crate::failure::Failure;
 use crate::migrate::{Choice, Engine, Roles};
@@ -121,6 +121,7 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
         argv: vec!["cargo xtask drill".into()],
         story,
         interrupt: Interrupt::default(),
+        origin: Origin::default(),
     };
     let rehearsal = Rehearsal {
         scale: arguments.scale,

@@ -169,6 +169,14 @@ impl Chosen {
     }
 }
 
+/// A cluster by the context of kubectl.
+///
+/// # Errors
+/// kubectl is not installed.
+pub fn cluster(context: &str) -> Result<Cluster> {
+    Ok(Cluster::new(kubectl("the cluster is to be asked")?, Some(context.into())))
+}
+
 /// Where kubectl is.
 ///
 /// # Errors

@@ -9,13 +9,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::cutover::search;
 use crate::failure;
-use crate::kube::workloads::Workloads;
 use crate::migrate::{Choice, history, place};
 use crate::pg::endpoint::{Endpoint, Session, identifier, literal};
 use crate::pg::facts;
 use crate::pg::replication;
 use crate::pg::state;
 use crate::route::Objection;
+
+mod rules;
+pub mod workloads;
+
+pub use rules::{RULES, Rule};
 
 /// The oldest major version that this tool moves: older servers cannot stop a subscription at its
 /// first error.
@@ -56,30 +60,6 @@ impl From<Objection> for Refusal {
     fn from(objection: Objection) -> Refusal {
         Refusal::new(objection.name, objection.problem, objection.fix)
     }
-}
-
-/// What would stop the workloads of a cluster from being stopped, or given back what they had.
-pub async fn of_workloads(workloads: &Workloads) -> Vec<Refusal> {
-    let context = workloads.cluster.context();
-    let lacking = match workloads.lacks().await {
-        Ok(lacking) => lacking,
-        Err(error) => {
-            let fix = format!("kubectl --context {context} cluster-info");
-            return vec![Refusal::new("cluster-silent", format!("{error:#}"), fix)];
-        }
-    };
-    let mut all: Vec<Refusal> = lacking
-        .iter()
-        .map(|right| {
-            let fix = format!("a Role for it: kubectl --context {context} auth can-i {right}");
-            Refusal::new("cluster-rights", format!("in the cluster the tool may not {right}"), fix)
-        })
-        .collect();
-    if let Err(error) = workloads.former().await {
-        let fix = "name the workloads as the cluster has them";
-        all.push(Refusal::new("workload-missing", format!("{error:#}"), fix));
-    }
-    all
 }
 
 /// Both sides, as the checks see them.
@@ -138,7 +118,8 @@ pub async fn find(sides: &Sides<'_>) -> Result<Vec<Refusal>> {
     }
     all.extend(role_settings(source, target).await?);
     all.extend(database_rights(source, target).await?);
-    all.extend(other_replication(source).await?);
+    all.extend(other_replication("source", source).await?);
+    all.extend(other_replication("target", target).await?);
     if sides.copies {
         all.extend(target_is_empty(source, target).await?);
     }
@@ -180,7 +161,16 @@ async fn rights(side: &str, session: &Session) -> Result<Vec<Refusal>> {
     if is_superuser {
         return Ok(Vec::new());
     }
-    let problem = format!("role {role} is not a superuser on the {side}");
+    let lacking = session.query(include_str!("../pg/sql/privileges.sql"), &[]).await?;
+    let lacking: Vec<String> = lacking
+        .iter()
+        .map(|row| format!("{} ({})", row.get::<_, String>(0), row.get::<_, String>(1)))
+        .collect();
+    let lacking = match lacking.is_empty() {
+        true => String::new(),
+        false => format!("; it lacks {}", lacking.join(", ")),
+    };
+    let problem = format!("role {role} is not a superuser on the {side}{lacking}");
     Ok(vec![Refusal::new(NOT_SUPERUSER, problem, "connect as a superuser for the run")])
 }
 
@@ -368,9 +358,9 @@ async fn database_rights(source: &Session, target: &Session) -> Result<Vec<Refus
     Ok(differences.map(refuse).collect())
 }
 
-async fn other_replication(source: &Session) -> Result<Vec<Refusal>> {
+async fn other_replication(side: &str, session: &Session) -> Result<Vec<Refusal>> {
     let mut all = Vec::new();
-    let subscriptions = source
+    let subscriptions = session
         .query(
             "SELECT subname::text FROM pg_subscription
              WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -380,11 +370,11 @@ async fn other_replication(source: &Session) -> Result<Vec<Refusal>> {
         .await?;
     for row in subscriptions {
         let name: String = row.get(0);
-        let problem = format!("subscription {name} writes into the source behind the fence");
-        let fix = format!("on the source: DROP SUBSCRIPTION {}", identifier(&name));
+        let problem = format!("subscription {name} writes into the {side} behind the fence");
+        let fix = format!("on the {side}: DROP SUBSCRIPTION {}", identifier(&name));
         all.push(Refusal::new("foreign-subscription", problem, fix));
     }
-    let slots = source
+    let slots = session
         .query(
             "SELECT slot_name::text FROM pg_replication_slots
              WHERE database = current_database() AND slot_name NOT LIKE 'xtask\\_%'",
@@ -394,7 +384,7 @@ async fn other_replication(source: &Session) -> Result<Vec<Refusal>> {
     for row in slots {
         let name: String = row.get(0);
         let problem =
-            format!("slot {name} feeds another subscriber, which will not follow the move");
+            format!("slot {name} on the {side} feeds another subscriber, which does not follow");
         let fix = "plan where that subscriber reads from after the switch";
         all.push(Refusal::warning("foreign-slot", problem, fix));
     }

@@ -5,24 +5,24 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
-use crate::cutover::beginning::{prepare, reach};
+use crate::cutover::approval::Approval;
+use crate::cutover::beginning::prepare;
 use crate::cutover::drive::{Log, drive};
 use crate::cutover::ending::{ending, judge};
 use crate::cutover::engine::{Interrupt, Options};
 use crate::cutover::event::{Outcome, Side, Story};
-use crate::cutover::header::{Direction, FORMAT, Header, Identity};
+use crate::cutover::header::{Direction, FORMAT, Header};
 use crate::cutover::journal::Journal;
 use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::next::{Goal, State};
 use crate::cutover::opening::Opened;
-use crate::cutover::plan::{Plan, expected_pause, hex};
-use crate::cutover::refusals::{self, Refusal, Sides};
+use crate::cutover::plan::{Plan, hex};
+use crate::cutover::planned::{Planned, plan, survey};
 use crate::cutover::search;
 use crate::cutover::step::Step;
 use crate::cutover::steps::{aim, certify};
 use crate::failure::Failure;
-use crate::pg::endpoint::{Endpoint, Session};
-use crate::pg::state;
+use crate::pg::endpoint::Endpoint;
 
 /// What a person asked for: two servers and how to go about it.
 #[derive(Clone)]
@@ -49,52 +49,19 @@ pub struct Operation {
     pub story: Story,
     /// Whether somebody asked to stop.
     pub interrupt: Interrupt,
+    /// Where all this comes from.
+    pub origin: Origin,
 }
 
-/// What `plan` found.
-#[derive(Debug, serde::Serialize)]
-pub struct Planned {
-    /// What would be moved.
-    pub plan: Plan,
-    /// Why not, and what to take note of.
-    pub refusals: Vec<Refusal>,
-    /// Who the source is.
-    pub source: Identity,
-    /// Who the target is.
-    pub target: Identity,
-    /// What the database part of the pause is expected to take, in milliseconds.
-    pub expected_pause_ms: f64,
-}
-
-impl Planned {
-    /// Whether nothing stands in the way.
-    pub fn is_approved(&self) -> bool {
-        self.refusals.iter().all(|refusal| refusal.is_warning)
-    }
-
-    /// The refusal of the whole plan, where it has one.
-    ///
-    /// # Errors
-    /// Something stands in the way.
-    pub fn approve(&self) -> Result<()> {
-        approve(&self.refusals)
-    }
-}
-
-fn approve(refusals: &[Refusal]) -> Result<()> {
-    let against: Vec<&Refusal> = refusals.iter().filter(|refusal| !refusal.is_warning).collect();
-    if against.is_empty() {
-        return Ok(());
-    }
-    let reasons: Vec<String> =
-        against.iter().map(|one| format!("\n  - {}: {}", one.problem, one.fix)).collect();
-    Err(Failure::refused(format!(
-        "the plan is refused for {} reasons:{}",
-        against.len(),
-        reasons.concat()
-    ))
-    .hint("mend them and run `cargo xtask cutover plan` again; nothing was changed")
-    .into())
+/// Where an operation comes from, and what a person approved of it.
+#[derive(Clone, Default)]
+pub struct Origin {
+    /// The environment whose values were taken.
+    pub environment: Option<String>,
+    /// What was given by hand in the place of its values.
+    pub by_hand: Vec<String>,
+    /// The plan that a run may begin from, where one was named.
+    pub approved: Option<Approval>,
 }
 
 impl Operation {
@@ -132,58 +99,6 @@ impl Operation {
     }
 }
 
-/// Surveys both sides; touches nothing.
-///
-/// # Errors
-/// A side cannot be reached or read. Refusals are no error here.
-pub async fn plan(operation: &Operation) -> Result<Planned> {
-    let source = reach(&operation.source, Side::Source).await?;
-    let target = reach(&operation.target, Side::Target).await?;
-    survey(operation, Direction::Forward, &source, &target, true).await
-}
-
-async fn survey(
-    operation: &Operation,
-    direction: Direction,
-    source: &Session,
-    target: &Session,
-    copies: bool,
-) -> Result<Planned> {
-    let [(serving, _), _] = operation.sides(direction);
-    let client = operation.options.routes.client(&serving).await?;
-    let [(_, source_peer), (_, target_peer)] = operation.sides(direction);
-    let sides = Sides {
-        source,
-        target,
-        source_for_target: &source_peer,
-        target_for_source: &target_peer,
-        client: client.as_ref(),
-        copies,
-        search: operation.options.search.as_ref().filter(|_| copies),
-        migrations: &operation.options.migrations,
-        accepts_unlimited_wal: operation.options.accepts_unlimited_wal,
-    };
-    let mut refusals = refusals::find(&sides).await?;
-    if refusals.iter().any(|refusal| refusal.name == refusals::NOT_SUPERUSER) {
-        // There is nothing to show that such a role could see.
-        approve(&refusals)?;
-    }
-    let objections = operation.options.routes.objections(&serving).await;
-    refusals.extend(objections.into_iter().map(Refusal::from));
-    if let Some(workloads) = &operation.options.workloads {
-        refusals.extend(refusals::of_workloads(workloads).await);
-    }
-    let mut plan = Plan::survey(source, target).await?;
-    plan.search = operation.options.search.clone().filter(|_| copies);
-    Ok(Planned {
-        refusals,
-        plan,
-        source: state::identity(source).await?,
-        target: state::identity(target).await?,
-        expected_pause_ms: expected_pause(source, target).await?,
-    })
-}
-
 /// Copies everything and lets the target follow; goes on where an earlier `start` ended.
 ///
 /// # Errors
@@ -194,7 +109,12 @@ pub async fn start(operation: &Operation) -> Result<Outcome> {
         let latest = lineage.latest();
         match lineage.phase() {
             Phase::Absent | Phase::Finished => {}
-            Phase::Copying => return resume(operation, latest, Goal::Follow).await,
+            Phase::Copying => {
+                if let Some(approved) = &operation.origin.approved {
+                    approved.assert_is_of(&latest.plan()?)?;
+                }
+                return resume(operation, latest, Goal::Follow).await;
+            }
             Phase::Following if latest.header.parent.is_none() => return Ok(Outcome::Following),
             phase => return Err(not_now("start", phase, &latest.header.run)),
         }
@@ -204,6 +124,9 @@ pub async fn start(operation: &Operation) -> Result<Outcome> {
         operation.story.warning(format!("{}; {}", warning.problem, warning.fix));
     }
     planned.approve()?;
+    if let Some(approved) = &operation.origin.approved {
+        approved.assert_holds(&Approval::of(operation, &planned))?;
+    }
     let journal = create(operation, Direction::Forward, None, planned)?;
     run(operation, journal, Goal::Follow).await
 }

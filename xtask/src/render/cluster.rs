@@ -82,6 +82,31 @@ impl Cluster {
         })
     }
 
+    /// Objects of some kinds, as `statefulsets.apps,secrets`.
+    ///
+    /// # Errors
+    /// kubectl or the cluster cannot be reached, or may not be asked.
+    pub async fn list(&self, kinds: &str, namespace: Option<&str>) -> Result<Vec<Value>> {
+        let namespace = namespace.into_iter().flat_map(|name| ["--namespace", name]);
+        let mut asked = vec!["get", kinds, "--output", "json"];
+        asked.extend(namespace);
+        let output = self.kubectl(&asked).output().await.context("list objects")?;
+        if output.code != Some(0) {
+            return Err(unreachable(output.stderr.trim()).into());
+        }
+        let found: Value = serde_json::from_str(&output.stdout).context("read kubectl's answer")?;
+        Ok(items(&found["items"]).to_vec())
+    }
+
+    /// What a shell script inside a pod says; the script reads and changes nothing.
+    ///
+    /// # Errors
+    /// The pod does not run, or the script fails.
+    pub async fn within(&self, namespace: &str, pod: &str, script: &str) -> Result<String> {
+        let asked = ["exec", pod, "--namespace", namespace, "--", "sh", "-c", script];
+        self.kubectl(&asked).run().await
+    }
+
     /// Compares the cluster with one environment.
     ///
     /// # Errors

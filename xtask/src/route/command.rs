@@ -1,6 +1,7 @@
 //! The route `command`: a program of the operator's that redirects clients in a way that this tool
 //! does not know. Its contract stands in docs/route-command.md.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +29,12 @@ const ELSEWHERE: i32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     path: PathBuf,
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.path.display())
+    }
 }
 
 impl Program {

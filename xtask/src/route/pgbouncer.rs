@@ -74,6 +74,11 @@ impl State {
 }
 
 impl PgBouncer {
+    /// Where the processes are, by host name or address.
+    pub fn hosts(&self) -> Vec<String> {
+        self.processes.iter().map(|process| process.console.host.clone()).collect()
+    }
+
     /// A route of these consoles and files. `clients` is the file that holds a client's connection
     /// string, whose database is the one that PgBouncer knows; it is read and never written.
     /// `limit` is how long transactions may take to end.

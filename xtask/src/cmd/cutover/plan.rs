@@ -1,12 +1,18 @@
 //! `cutover plan`: what would happen, and every reason to say no.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::cmd::cutover::{RunArguments, SearchArguments};
-use crate::cutover::verbs::{self, Planned};
+use crate::cutover::approval::Approval;
+use crate::cutover::planned::{self, Planned};
+use crate::cutover::verbs::Operation;
 use crate::ui::{self, Format, Ui};
 
+/// How wide the table of steps is, in characters.
+const WIDTH: u16 = 110;
 /// How many tables the summary names.
 const SHOWN_TABLES: usize = 12;
 
@@ -23,6 +29,9 @@ pub struct Arguments {
     run: RunArguments,
     #[command(flatten)]
     search: SearchArguments,
+    /// Write what is to be approved here, for `cutover start --plan`
+    #[arg(long, value_name = "PATH")]
+    out: Option<PathBuf>,
 }
 
 /// Prints the plan; refuses it where something stands in the way.
@@ -31,12 +40,21 @@ pub struct Arguments {
 /// A side cannot be reached, or the plan is refused.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let operation = arguments.run.operation_with_search(&arguments.search, ui).await?;
-    let planned = verbs::plan(&operation).await?;
+    let planned = planned::plan(&operation).await?;
     match ui.format() {
         Format::Json => ui.json(&planned)?,
         Format::Text => ui.data(&text(&planned, operation.options.jobs)),
     }
-    planned.approve()
+    planned.approve()?;
+    write(arguments, &operation, &planned, ui)
+}
+
+/// Writes what is to be approved, where that was asked for. A refused plan is never written.
+fn write(arguments: &Arguments, operation: &Operation, planned: &Planned, ui: &Ui) -> Result<()> {
+    let Some(path) = &arguments.out else { return Ok(()) };
+    Approval::of(operation, planned).write(path)?;
+    ui.line(&format!("approve it, then: cargo xtask cutover start --plan {}", path.display()));
+    Ok(())
 }
 
 fn text(planned: &Planned, jobs: usize) -> String {
@@ -64,15 +82,17 @@ fn text(planned: &Planned, jobs: usize) -> String {
         .map(|refusal| format!("note: {}; {}\n", refusal.problem, refusal.fix))
         .collect();
     format!(
-        "PostgreSQL {} → {}: {} in {} tables, {} sequences\n{table}\n{more}{}{}{}",
+        "{}PostgreSQL {} → {}: {} in {} tables, {} sequences\n{table}\n{more}{}\n{}{}{}",
+        origin(planned),
         plan.source_version / 10_000,
         plan.target_version / 10_000,
         ui::bytes(u64::try_from(plan.bytes()).unwrap_or(0)),
         plan.tables.len(),
         plan.sequences,
+        outline(planned),
         warnings.concat(),
         search(planned),
-        effects(jobs, planned.expected_pause_ms)
+        effects(jobs, planned)
     )
 }
 
@@ -87,25 +107,57 @@ fn search(planned: &Planned) -> String {
     }
 }
 
-/// What a run does to the service, and how each part is undone.
-fn effects(jobs: usize, expected_pause_ms: f64) -> String {
+/// Where the settings come from.
+fn origin(planned: &Planned) -> String {
+    let Some(environment) = &planned.environment else { return String::new() };
+    let by_hand = match planned.by_hand.is_empty() {
+        true => "nothing".into(),
+        false => planned.by_hand.join(", "),
+    };
+    format!("values    {environment}; by hand in their place: {by_hand}\n")
+}
+
+/// Each step, for a person to approve.
+fn outline(planned: &Planned) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    table.set_header(["verb", "step", "touches", "clients", "undone by"]);
+    let mut before = "";
+    for row in &planned.outline {
+        let verb = if row.verb == before { "" } else { row.verb };
+        before = row.verb;
+        table.add_row([verb, row.step.name(), &row.touches, row.clients, row.undo]);
+    }
+    table
+}
+
+/// What a run does to the service beside its steps.
+fn effects(jobs: usize, planned: &Planned) -> String {
+    let estimate = planned.expected_pause_ms;
+    let pause = match &planned.measured_pause {
+        Some((run, took)) => format!(
+            "{took:.0} ms, measured between these servers by run {run}; {estimate:.0} ms by the \
+             round trips of now"
+        ),
+        None => format!(
+            "about {estimate:.0} ms, by the round trips of now; rehearse between these servers \
+             for a figure to rely on"
+        ),
+    };
+    let setting = |name: &str| planned.settings.get(name).map_or("none", String::as_str);
     format!(
-        "start     publish, schema, copy, index, follow, migrate, arm, prove: undone by \
-         `rollback`, which removes all of it\n\
-         switch    gate, fence, drain, sequences, detach, pin, decide: undone by itself when \
-         anything fails\n\
-         \x20         open, flip, release, reverse, certify: turned back by `rollback`, with every \
-         write since\n\
-         finish    retire: final\n\
-         what `start` does while clients write:\n\
-         - locks: ACCESS SHARE on every table until the copy ends; DDL that waits for it longer \
-         than 1 s is cancelled\n\
-         - xmin horizon: held until the copy ends, so dead rows stay until then\n\
-         - WAL: kept on the source from the first step on; watch the disk\n\
-         - load: {jobs} sessions that read, {jobs} that write on the target\n\
-         what `switch` does: one write pause, its database part about {expected_pause_ms:.0} ms; \
-         sessions on the source are ended and connect anew\n\
-         what stays behind at a rollback: whatever only the target has, such as search \
-        tables and indexes"
+        "pause     one, its database part {pause}; past {} before the decision it is undone\n\
+         route     {}\n\
+         rights    superuser on both sides: nothing is missing, and nothing lost by it\n\
+         locks     ACCESS SHARE on every table until the copy ends; DDL that waits for it longer \
+         than 1 s: {}\n\
+         xmin      held until the copy ends, so dead rows stay until then\n\
+         WAL       kept on the source from the first step on; watch the disk\n\
+         load      {jobs} sessions that read, {jobs} that write on the target\n\
+         stays     at a rollback: whatever only the target has, such as search tables and indexes",
+        setting("pause limit"),
+        setting("routes"),
+        setting("on ddl"),
     )
 }

@@ -1,8 +1,11 @@
 //! `cutover start`: everything is copied, and the target follows.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use crate::cmd::cutover::{MetricsArguments, RunArguments, SearchArguments, listen};
+use crate::cutover::approval::Approval;
 use crate::cutover::verbs;
 use crate::ui::Ui;
 
@@ -26,6 +29,10 @@ pub struct Arguments {
     metrics: MetricsArguments,
     #[command(flatten)]
     search: SearchArguments,
+    /// Begin only what this file of `cutover plan --out` approved: refuse where the world has
+    /// changed since
+    #[arg(long, value_name = "PATH")]
+    plan: Option<PathBuf>,
 }
 
 /// Runs it.
@@ -33,7 +40,9 @@ pub struct Arguments {
 /// # Errors
 /// As [`verbs::start`].
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation_with_search(&arguments.search, ui).await?;
+    let approved = arguments.plan.as_deref().map(Approval::read).transpose()?;
+    let mut operation = arguments.run.operation_with_search(&arguments.search, ui).await?;
+    operation.origin.approved = approved;
     listen(&operation.interrupt, ui)?;
     let work = verbs::start(&operation);
     let ended = arguments.metrics.observe_during(&operation, work).await;
