@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::cutover::journal::private_folder;
 use crate::cutover::lineage::Lineage;
 use crate::cutover::samples;
 use crate::failure::Failure;
+use crate::pg::endpoint::private_folder;
 
 mod chart;
 mod facts;

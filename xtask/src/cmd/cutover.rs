@@ -319,10 +319,8 @@ impl RunArguments {
         let given = self.target_for_source.as_deref();
         let back = chosen.server("--target-for-source", given, |it| it.target_for_source.as_ref());
         let back = back.await?;
-        let own = |peer: Option<Endpoint>, side: &Endpoint| match peer {
-            Some(peer) if !peer.has_password() => peer.with_password_of(side),
-            Some(peer) => peer,
-            None => side.clone(),
+        let own = |peer: Option<Endpoint>, side: &Endpoint| {
+            peer.map_or_else(|| side.clone(), |peer| peer.or_password_of(side))
         };
         Ok((own(there, source), own(back, target)))
     }

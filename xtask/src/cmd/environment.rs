@@ -118,7 +118,9 @@ impl Chosen {
         let endpoint = Endpoint::parse(login.url.as_str())?;
         match &login.password {
             None => Ok(endpoint),
-            Some(password) => Ok(endpoint.with_password(&self.password(password).await?)),
+            Some(password) => {
+                Ok(endpoint.with_user(&endpoint.user, &self.password(password).await?))
+            }
         }
     }
 

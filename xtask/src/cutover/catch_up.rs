@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 
 use crate::cutover::event::Story;
 use crate::cutover::header::Header;
-use crate::cutover::journal::{self, private_folder};
+use crate::cutover::journal;
 use crate::failure::Failure;
-use crate::pg::endpoint::Endpoint;
+use crate::pg::endpoint::{Endpoint, private_folder};
 use crate::pg::state;
 
 /// Journals as the servers keep them: run, lines. Where both have one, the longer.

@@ -140,7 +140,14 @@ async fn servers(
     let copies = matches!(phase, Phase::Absent | Phase::Finished);
     let reasons = planned::reasons(operation, Direction::Forward, source, target, copies).await?;
     let mut all: Vec<Finding> = reasons.iter().map(Finding::from).collect();
-    all.extend(well(&reasons, copies));
+    let mut unasked = Vec::new();
+    if operation.options.search.is_none() {
+        unasked.push("migrations");
+    }
+    if operation.options.route.is_none() {
+        unasked.push("client-login");
+    }
+    all.extend(well(&reasons, copies, &unasked));
     if !reasons.iter().any(|reason| reason.name == refusals::NOT_SUPERUSER) {
         all.extend(clients::around_the_route(operation, source).await?);
         for (side, session) in [(Side::Source, source), (Side::Target, target)] {
@@ -150,15 +157,17 @@ async fn servers(
     Ok(all)
 }
 
-/// A row for each rule of the plan that found nothing, or was not asked.
-fn well(reasons: &[Refusal], copies: bool) -> Vec<Finding> {
+/// A row for each rule of the plan that found nothing, or could not be asked; none for those that
+/// this operation does not ask.
+fn well(reasons: &[Refusal], copies: bool, unasked: &[&str]) -> Vec<Finding> {
     let fired: BTreeSet<&str> = reasons.iter().map(|reason| reason.name.as_str()).collect();
     let stops = |name: &&str| ["same-database", refusals::NOT_SUPERUSER].contains(name);
     let is_stopped = fired.iter().any(stops);
     let is_refused = reasons.iter().any(|reason| !reason.is_warning);
     let mut all = Vec::new();
     for rule in refusals::RULES {
-        if fired.contains(rule.name) || (rule.copies && !copies) {
+        let is_unasked = unasked.contains(&rule.name) || (rule.copies && !copies);
+        if fired.contains(rule.name) || is_unasked {
             continue;
         }
         let comes_last = ["peer", "client-login"].contains(&rule.name);
@@ -223,14 +232,15 @@ mod tests {
         let level = |all: &[Finding], name: &str| {
             all.iter().find(|one| one.check == name).map(|one| one.level)
         };
-        let all = well(std::slice::from_ref(&superuser), true);
+        let all = well(std::slice::from_ref(&superuser), true, &[]);
         assert_eq!(level(&all, "wal-level"), Some(Level::Warn));
         assert_eq!(level(&all, refusals::NOT_SUPERUSER), None);
         let slots = Refusal { name: "slots".into(), ..superuser };
-        let all = well(&[slots], false);
+        let all = well(&[slots], false, &[]);
         assert_eq!(level(&all, "wal-level"), Some(Level::Ok));
         assert_eq!(level(&all, "peer"), Some(Level::Warn));
         assert_eq!(level(&all, "target-not-empty"), None);
-        assert_eq!(level(&well(&[], true), "peer"), Some(Level::Ok));
+        assert_eq!(level(&well(&[], true, &["migrations"]), "peer"), Some(Level::Ok));
+        assert_eq!(level(&well(&[], true, &["migrations"]), "migrations"), None);
     }
 }

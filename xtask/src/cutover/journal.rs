@@ -17,6 +17,7 @@ use crate::cutover::header::{FORMAT, Header, Line};
 use crate::cutover::samples::Samples;
 use crate::cutover::step::Step;
 use crate::failure::{Failure, tolerate};
+use crate::pg::endpoint::private_folder;
 
 /// An open journal.
 pub struct Journal {
@@ -225,20 +226,6 @@ pub fn runs(folder: &Path) -> Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
-}
-
-/// The folder in which a journal, a dump or a log of a run may be written, made 0700.
-///
-/// # Errors
-/// The folder cannot be made.
-pub fn private_folder(folder: &Path) -> Result<PathBuf> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("make {}", folder.display()))?;
-    Ok(folder.to_path_buf())
 }
 
 #[cfg(test)]

@@ -168,6 +168,7 @@ fn touches_at_the_turn(
             let all = operation.options.workloads.iter().flat_map(|workloads| &workloads.all);
             all.map(Workload::title).collect::<Vec<_>>().join(", ")
         }
+        (Step::Release, _) if routes.is_empty() => "nothing: no route is named".into(),
         (Step::Release, _) => "1 login of the application through the route".into(),
         (Step::Reverse, _) => "source: subscription on; the way there is dropped".into(),
         (Step::Retire, _) => "the way back is dropped; the source keeps data and fence".into(),

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -104,21 +105,11 @@ impl Endpoint {
         Endpoint { database: database.into(), ..self.clone() }
     }
 
-    /// Whether a password was found for it.
-    pub fn has_password(&self) -> bool {
-        self.password.is_some()
-    }
-
-    /// The same, with this password.
+    /// The same; where no password was found for it, with that of another endpoint.
     #[must_use]
-    pub fn with_password(&self, password: &str) -> Endpoint {
-        Endpoint { password: Some(password.into()), ..self.clone() }
-    }
-
-    /// The same server and role, with the password of another endpoint.
-    #[must_use]
-    pub fn with_password_of(&self, other: &Endpoint) -> Endpoint {
-        Endpoint { password: other.password.clone(), ..self.clone() }
+    pub fn or_password_of(&self, other: &Endpoint) -> Endpoint {
+        let password = self.password.as_ref().or(other.password.as_ref()).cloned();
+        Endpoint { password, ..self.clone() }
     }
 
     /// The same server and database, another role.
@@ -444,6 +435,20 @@ pub fn literal(text: &str) -> String {
     } else {
         format!("'{}'", text.replace('\'', "''"))
     }
+}
+
+/// The folder in which a journal, a dump or a log of a run may be written, made 0700.
+///
+/// # Errors
+/// The folder cannot be made.
+pub fn private_folder(folder: &Path) -> Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("make {}", folder.display()))?;
+    Ok(folder.to_path_buf())
 }
 
 #[cfg(test)]

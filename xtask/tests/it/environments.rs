@@ -203,14 +203,14 @@ async fn an_approved_plan_holds_until_the_world_changes() {
     let tool = Tool::with_example("env_approved").await;
     let file = tool.journals().with_file_name("plan.json");
     let name = file.to_str().unwrap();
-    tool.run_as_text(&["cutover", "plan", "--jobs", "2", "--out", name]).await.expect(0);
+    tool.run_as_text(&["cutover", "plan", "--jobs", "3", "--out", name]).await.expect(0);
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     for endpoint in [&tool.source, &tool.target] {
         assert!(!read(&file).contains(&apart(endpoint).1), "the file holds a password");
     }
     let start = ["cutover", "start", "--plan", name];
-    tool.run(&start).await.expect(1).naming(&["jobs: ", "was 2"]);
-    let start = ["cutover", "start", "--jobs", "2", "--plan", name];
+    tool.run(&start).await.expect(1).naming(&["jobs: ", "was 3"]);
+    let start = ["cutover", "start", "--jobs", "3", "--plan", name];
     sql(&tool.source, "CREATE TABLE late (id integer PRIMARY KEY)").await;
     tool.run(&start).await.expect(1).naming(&["new tables: public.late", "nothing was changed"]);
     sql(&tool.source, "DROP TABLE late; CREATE INDEX late ON item (name)").await;
