@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 
 use crate::ui::{Format, Ui};
 
+pub mod backup;
 mod bench;
 mod completions;
 pub mod cutover;
@@ -16,7 +17,7 @@ mod holder;
 pub mod migrate;
 mod rag;
 mod render;
-mod rollback;
+pub mod rollback;
 mod servers;
 pub mod verify;
 
@@ -36,9 +37,10 @@ enum Verb {
     /// Rehearse the whole night on this machine: cutover and rollback under load, proved
     Drill(drill::Arguments),
     Bench(bench::Arguments),
+    Backup(backup::Arguments),
     /// Keep a pair of PostgreSQL servers for hand work
     Servers(servers::Arguments),
-    Cutover(cutover::Arguments),
+    Cutover(Box<cutover::Arguments>),
     /// Let the plain server serve: removes a run that was not switched, turns back one that was
     Rollback(rollback::Arguments),
     /// Compare two databases, every row, while they are in use
@@ -67,7 +69,8 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> anyhow::Result<()> {
     match arguments.verb {
         Verb::Drill(arguments) => drill::run(&arguments, ui).await,
         Verb::Bench(arguments) => bench::run(arguments, ui).await,
-        Verb::Cutover(arguments) => cutover::run(arguments, ui).await,
+        Verb::Backup(arguments) => backup::run(arguments, ui).await,
+        Verb::Cutover(arguments) => cutover::run(*arguments, ui).await,
         Verb::Rollback(arguments) => rollback::run(&arguments, ui).await,
         Verb::Holder => holder::run().await,
         Verb::Guardian => guardian::run(ui).await,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::backup::BackupPolicy;
 use crate::cutover::drive::Log;
 use crate::cutover::engine::Options;
 use crate::cutover::event::{Event, Story};
@@ -91,6 +92,8 @@ pub fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
         folder,
         search: None,
         migrations: PathBuf::new(),
+        // What is rehearsed with is made up.
+        backup: BackupPolicy::without_backup(),
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! The map is ARCHITECTURE.md; the commands are in `cmd/`.
 
+pub mod backup;
 pub mod bench;
 pub mod cmd;
 pub mod config;
 pub mod cutover;
+pub mod django;
 pub mod drill;
 pub mod failure;
 pub mod kube;

@@ -8,6 +8,7 @@ pub mod facts;
 pub mod replication;
 pub mod sequences;
 pub mod slots;
+pub mod snapshot;
 pub mod state;
 pub mod survey;
 pub mod tls;

@@ -6,6 +6,8 @@
 pub mod asked;
 pub mod chunk;
 pub mod document;
+pub mod export;
+pub mod http;
 pub mod indexes;
 mod input;
 pub mod load;

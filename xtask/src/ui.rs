@@ -370,6 +370,7 @@ fn line_of(event: &Event) -> Option<String> {
         | Event::UndoStarted { .. }
         | Event::Verb { .. }
         | Event::Planned { .. }
+        | Event::Backup { .. }
         | Event::Batch { .. }
         | Event::Pinned { .. }
         | Event::Certified { .. }

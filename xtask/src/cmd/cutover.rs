@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Subcommand;
 
+use crate::backup::BackupPolicy;
+use crate::cmd::backup::{self, PolicyArguments};
 use crate::cmd::environment::Chosen;
 use crate::cmd::migrate::LayoutArguments;
 use crate::config;
@@ -282,6 +284,21 @@ impl RunArguments {
         Ok(operation)
     }
 
+    /// The same, and what is done about a backup.
+    ///
+    /// # Errors
+    /// As [`RunArguments::operation_with_search`]; or the policy says half of what it must.
+    pub async fn operation_of_start(
+        &self,
+        search: &SearchArguments,
+        backup: &PolicyArguments,
+        ui: &Ui,
+    ) -> Result<Operation> {
+        let mut operation = self.operation_with_search(search, ui).await?;
+        operation.options.backup = backup.policy()?;
+        Ok(operation)
+    }
+
     async fn choose(&self, chosen: &mut Chosen, ui: &Ui) -> Result<Operation> {
         let source = chosen.side("source", self.source.as_deref(), |it| it.source.as_ref());
         let source = source.await?;
@@ -360,6 +377,7 @@ impl RunArguments {
             folder: self.journal_dir.clone(),
             search: None,
             migrations: PathBuf::new(),
+            backup: BackupPolicy::default(),
         })
     }
 
@@ -444,9 +462,18 @@ fn origin(chosen: &Chosen, ui: &Ui) -> Origin {
 
 /// The command line without anything that may hold a password.
 fn public_argv() -> Vec<String> {
+    let mut is_command = false;
     let hide = |argument: String| {
+        // The command of a backup may name a key; what it said is kept, cleared of those.
+        let follows = std::mem::replace(&mut is_command, argument == backup::COMMAND);
         let is_secret = argument.contains("://") || argument.contains("password");
-        if is_secret { "<connection string>".to_string() } else { argument }
+        if follows || argument.starts_with(&format!("{}=", backup::COMMAND)) {
+            "<command>".to_string()
+        } else if is_secret {
+            "<connection string>".to_string()
+        } else {
+            argument
+        }
     };
     std::env::args().map(hide).collect()
 }

@@ -5,6 +5,7 @@ use clap::Subcommand;
 
 use crate::ui::Ui;
 
+mod export;
 mod load;
 mod search;
 mod size;
@@ -20,6 +21,8 @@ pub struct Arguments {
 enum Verb {
     /// Load documents: JSON Lines, or a folder of Markdown
     Load(load::Arguments),
+    /// Export the store to Qdrant, to Weaviate, or to a file
+    Export(export::Arguments),
     /// Search by keywords, by meaning, or by both
     Search(search::Arguments),
     /// Say what a store of so many chunks needs: disk, WAL and memory
@@ -33,6 +36,7 @@ enum Verb {
 pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
     match arguments.verb {
         Verb::Load(arguments) => load::run(arguments, ui).await,
+        Verb::Export(arguments) => export::run(arguments, ui).await,
         Verb::Search(arguments) => search::run(arguments, ui).await,
         Verb::Size(arguments) => size::run(arguments, ui).await,
     }

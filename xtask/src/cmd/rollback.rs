@@ -68,7 +68,11 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     ended.map(drop)
 }
 
-fn ask(ui: &Ui) -> Result<()> {
+/// Asks whether to go on.
+///
+/// # Errors
+/// Nobody said yes, or nobody can be asked.
+pub fn ask(ui: &Ui) -> Result<()> {
     let input = std::io::stdin();
     if !input.is_terminal() {
         return Err(Failure::usage("nobody can be asked: standard input is not a terminal")

@@ -7,9 +7,12 @@ use crate::cmd::environment::Chosen;
 use crate::config;
 use crate::cutover::event::Side;
 use crate::cutover::verify::{Certificate, Mode, Request, TableCertificate, verify};
+use crate::django::Tests;
 use crate::failure::Failure;
 use crate::pg::sequences::SequenceRule;
 use crate::ui::{self, Format, Ui};
+
+mod django;
 
 /// How many characters of a digest the table shows; the certificate in JSON has all of it.
 const SHOWN_DIGEST: usize = 12;
@@ -30,8 +33,18 @@ pub struct Arguments {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
     /// Only this table, as schema.name, and neither schema nor sequences; may be repeated
-    #[arg(long, value_name = "TABLE")]
+    #[arg(long, value_name = "TABLE", conflicts_with = "django")]
     table: Vec<String>,
+    /// Run the same tests with Django on both sides instead, and compare what became of each
+    #[arg(long)]
+    django: bool,
+    /// With --django: the tests are those that this command runs, by a shell in this folder
+    /// [default: a small project that comes with the tool]
+    #[arg(long, requires = "django", conflicts_with = "suite", value_name = "COMMAND")]
+    command: Option<String>,
+    /// With --django: Django's own tests, by the labels of its test-suite
+    #[arg(long, requires = "django", value_name = "LABELS")]
+    suite: Option<String>,
 }
 
 /// Compares and prints what was found.
@@ -39,6 +52,17 @@ pub struct Arguments {
 /// # Errors
 /// A refusal where something differs; a failure where we could not look.
 pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
+    if arguments.django {
+        let tests = match (arguments.command, arguments.suite) {
+            (Some(command), _) => Tests::Command(command),
+            (None, Some(labels)) => {
+                Tests::Suite(labels.split_whitespace().map(str::to_string).collect())
+            }
+            (None, None) => Tests::Bundled,
+        };
+        let (source, target) = (&arguments.source, &arguments.target);
+        return django::run(Endpoint::parse(source)?, Endpoint::parse(target)?, tests, ui).await;
+    }
     let everything = arguments.table.is_empty();
     let mut chosen = Chosen::read(arguments.environment.as_deref())?;
     let (source, target) = (arguments.source.as_deref(), arguments.target.as_deref());

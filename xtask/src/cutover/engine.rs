@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::backup::BackupPolicy;
 use crate::config;
 use crate::cutover::drive::{Hands, Log, Seen};
 use crate::cutover::event::{Event, Evidence, Side, Story};
@@ -88,6 +89,8 @@ pub struct Options {
     pub search: Option<Choice>,
     /// The folder of the migrations of search.
     pub migrations: PathBuf,
+    /// What is done about a backup, where a new run is begun.
+    pub backup: BackupPolicy,
 }
 
 /// One side of a run.
@@ -269,6 +272,8 @@ pub struct Engine {
     pub options: Options,
     /// `pg_dump` and `pg_restore`.
     pub programs: Option<Programs>,
+    /// Folders in which such programs are looked for first.
+    pub bindirs: Vec<PathBuf>,
     /// Where progress is told.
     pub story: Story,
     /// Whether somebody asked to stop.

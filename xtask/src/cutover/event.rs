@@ -115,6 +115,11 @@ pub enum Event {
         /// The plan.
         plan: Value,
     },
+    /// What was done about a backup; the value is what the step `backup` keeps.
+    Backup {
+        /// Policy, and what shows that it was done; never a secret.
+        backup: Value,
+    },
     /// Tables are read under one snapshot and followed from it; a later batch takes tables over
     /// from an earlier one whose snapshot was lost.
     Batch {

@@ -8,12 +8,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cutover::drive::Log;
 use crate::cutover::event::{Event, Record, Story};
 use crate::cutover::header::{FORMAT, Header, Line};
+use crate::cutover::plan::hex;
 use crate::cutover::samples::Samples;
 use crate::cutover::step::Step;
 use crate::failure::{Failure, tolerate};
@@ -205,6 +207,12 @@ pub fn parse(text: &str, path: &Path) -> Result<(Header, Vec<Record>)> {
         records.push(serde_json::from_str(line).map_err(|_| damaged(index + 2))?);
     }
     Ok((header, records))
+}
+
+/// A name for a new run that sorts by time and is short enough for what is named after it.
+pub fn new_run_name() -> String {
+    let time = Timestamp::now().strftime("%Y%m%dT%H%M%S%3f");
+    format!("{time}-{}", hex(&rand::random::<[u8; 3]>()))
 }
 
 /// The names of all runs in a folder, oldest first.

@@ -170,7 +170,7 @@ impl State {
 
     /// Whether anything of the run may exist on the servers.
     pub fn is_untouched(&self) -> bool {
-        self.last_touched(Step::Publish, Step::Retire).is_none()
+        self.last_touched(Step::Backup, Step::Retire).is_none()
     }
 
     /// How the last verb ended, where it did.
@@ -239,7 +239,7 @@ fn before_decision(course: &[Step], state: &State) -> Action {
         Goal::Follow => state.failed.keys().any(|step| *step == Step::Prove),
         Goal::Switch | Goal::Finish => state.is_done(Step::Arm) || !state.arm_failed(),
     };
-    match state.last_touched(Step::Publish, Step::Prove) {
+    match state.last_touched(Step::Backup, Step::Prove) {
         Some(step) if !keeps_what_was_moved => Action::Undo(step),
         _ if course.contains(&Step::Publish) && !keeps_what_was_moved => {
             Action::Stop(Outcome::Removed)

@@ -103,6 +103,7 @@ async fn open(operation: &Operation, journal: &Journal) -> Result<Engine> {
         target,
         options: operation.options.clone(),
         programs,
+        bindirs: operation.bindirs.clone(),
         story: operation.story.clone(),
         interrupt: operation.interrupt.clone(),
         attempt: Default::default(),

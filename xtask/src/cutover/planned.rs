@@ -60,7 +60,11 @@ impl Planned {
     }
 }
 
-fn approve(refusals: &[Refusal]) -> Result<()> {
+/// Refuses for these reasons, where one of them is more than a warning.
+///
+/// # Errors
+/// One is.
+pub fn approve(refusals: &[Refusal]) -> Result<()> {
     let against: Vec<&Refusal> = refusals.iter().filter(|refusal| !refusal.is_warning).collect();
     if against.is_empty() {
         return Ok(());
@@ -150,6 +154,11 @@ pub async fn reasons(
         refusals.extend(routes.objections(&serving).await.into_iter().map(Refusal::from));
         if let Some(workloads) = &operation.options.workloads {
             refusals.extend(refusals::workloads::find(workloads).await);
+        }
+        if copies {
+            let policy = &operation.options.backup;
+            let objections = policy.objections(&operation.source, source).await?;
+            refusals.extend(refusals::of_backup(objections));
         }
     }
     Ok(refusals)

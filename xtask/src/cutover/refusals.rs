@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::backup::policy::Objection as BackupObjection;
 use crate::cutover::search;
 use crate::failure;
 use crate::migrate::{Choice, history, place};
@@ -60,6 +61,12 @@ impl From<Objection> for Refusal {
     fn from(objection: Objection) -> Refusal {
         Refusal::new(objection.name, objection.problem, objection.fix)
     }
+}
+
+/// What can be said against the policy of the backup.
+pub fn of_backup(objections: impl IntoIterator<Item = BackupObjection>) -> Vec<Refusal> {
+    let refuse = |one: BackupObjection| Refusal::new("backup", one.problem, one.fix);
+    objections.into_iter().map(refuse).collect()
 }
 
 /// Both sides, as the checks see them.

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
+    /// A backup by the policy that was given; it outlives the run.
+    Backup,
     /// State tables, publication with an explicit list, slot, exported snapshot, holder.
     Publish,
     /// The target is fenced and gets the source's schema under the snapshot.
@@ -60,7 +62,8 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Step; 24] = [
+    pub const ALL: [Step; 25] = [
+        Step::Backup,
         Step::Publish,
         Step::Schema,
         Step::Copy,
@@ -90,6 +93,7 @@ impl Step {
     /// The name in journals, on the screen and in documents.
     pub fn name(self) -> &'static str {
         match self {
+            Step::Backup => "backup",
             Step::Publish => "publish",
             Step::Schema => "schema",
             Step::Copy => "copy",

@@ -9,6 +9,7 @@ use crate::cutover::step::Step;
 
 pub mod aim;
 pub mod arm;
+pub mod backup;
 pub mod certify;
 pub mod copy;
 pub mod decide;
@@ -38,6 +39,7 @@ pub mod sequences;
 /// The step's own.
 pub async fn act(step: Step, engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     match step {
+        Step::Backup => backup::act(engine, log).await,
         Step::Publish => publish::act(engine, log).await,
         Step::Schema => schema::act(engine, log).await,
         Step::Copy => copy::act(engine, log).await,
@@ -71,6 +73,7 @@ pub async fn act(step: Step, engine: &mut Engine, log: &mut dyn Log) -> Result<(
 /// It cannot be told.
 pub async fn look(step: Step, engine: &mut Engine, log: &dyn Log) -> Result<Seen> {
     match step {
+        Step::Backup => backup::look(log),
         Step::Publish => publish::look(engine, log).await,
         Step::Schema => schema::look(engine).await,
         Step::Copy => copy::look(engine, log).await,
@@ -104,6 +107,7 @@ pub async fn look(step: Step, engine: &mut Engine, log: &dyn Log) -> Result<Seen
 /// The step's own.
 pub async fn undo(step: Step, engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     match step {
+        Step::Backup => backup::undo(engine, log).await,
         Step::Publish => publish::undo(engine).await,
         Step::Schema => schema::undo(engine).await,
         Step::Copy => copy::undo(engine).await,

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
 
 use crate::cutover::approval::Approval;
 use crate::cutover::beginning::prepare;
@@ -12,12 +11,13 @@ use crate::cutover::ending::{ending, judge};
 use crate::cutover::engine::{Interrupt, Options};
 use crate::cutover::event::{Outcome, Side, Story};
 use crate::cutover::header::{Direction, FORMAT, Header};
-use crate::cutover::journal::Journal;
+use crate::cutover::journal::{self, Journal};
 use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::next::{Goal, State};
 use crate::cutover::opening::Opened;
-use crate::cutover::plan::{Plan, hex};
-use crate::cutover::planned::{Planned, plan, survey};
+use crate::cutover::plan::Plan;
+use crate::cutover::planned::{Planned, approve, plan, survey};
+use crate::cutover::refusals;
 use crate::cutover::search;
 use crate::cutover::step::Step;
 use crate::cutover::steps::{aim, certify};
@@ -112,6 +112,9 @@ pub async fn start(operation: &Operation) -> Result<Outcome> {
             Phase::Copying => {
                 if let Some(approved) = &operation.origin.approved {
                     approved.assert_is_of(&latest.plan()?)?;
+                }
+                if !State::of(&latest.records).is_done(Step::Backup) {
+                    approve(&refusals::of_backup(operation.options.backup.objection()))?;
                 }
                 return resume(operation, latest, Goal::Follow).await;
             }
@@ -302,7 +305,7 @@ fn create(
     parent: Option<&Header>,
     planned: Planned,
 ) -> Result<Journal> {
-    let run = new_run_name();
+    let run = journal::new_run_name();
     let [(source, _), (target, _)] = operation.sides(direction);
     let header = Header {
         format: FORMAT,
@@ -319,12 +322,6 @@ fn create(
     };
     let plan = serde_json::to_value(&planned.plan)?;
     Journal::create(&operation.options.folder, header, plan, operation.story.clone())
-}
-
-/// A name that sorts by time and is short enough for what is named after it.
-fn new_run_name() -> String {
-    let time = Timestamp::now().strftime("%Y%m%dT%H%M%S%3f");
-    format!("{time}-{}", hex(&rand::random::<[u8; 3]>()))
 }
 
 async fn resume(operation: &Operation, run_to_resume: &Run, goal: Goal) -> Result<Outcome> {

@@ -12,6 +12,7 @@ use crate::cutover::event::{Side, Story};
 use crate::cutover::search;
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::sequences::SequenceRule;
+use crate::pg::snapshot::READING;
 use crate::pg::{digest, facts};
 use scope::{Scope, Sequences};
 
@@ -23,10 +24,6 @@ mod queue;
 mod rows;
 mod scope;
 mod settle;
-
-/// Settings of a reading session. Without the first, a role that row-level security binds would see
-/// no rows and call them equal; the second costs more than it gives on queries this short.
-const READING: &str = "SET row_security = off; SET jit = off";
 
 /// What is compared, and how.
 #[derive(Clone)]

@@ -17,6 +17,7 @@ use crate::pg::endpoint::{Session, identifier, literal};
 use crate::pg::survey::{Column, Relation};
 
 pub mod rows;
+pub mod whole;
 
 /// Blocks that are sampled for each range that is planned.
 const SAMPLED_BLOCKS_PER_RANGE: f64 = 8.0;

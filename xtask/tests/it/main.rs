@@ -1,6 +1,7 @@
 //! Tests against real servers. One binary, so that all share one pair.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
+mod backup;
 mod backups;
 mod cluster;
 mod crash;

@@ -17,7 +17,7 @@ use xtask::servers::pair::Pair;
 use xtask::servers::pooler::Pooler;
 use xtask::workload::{self, APPLICATION, History, Load, Workload};
 
-use crate::support::{eventually, fresh_database, pair};
+use crate::support::{about_backups, eventually, fresh_database, pair};
 use crate::workload::PASSWORD;
 use eye::Eye;
 pub use tail::Tail;
@@ -198,6 +198,7 @@ impl Night {
         }
         let invocation = Invocation::new(env!("CARGO_BIN_EXE_xtask"))
             .arguments(arguments)
+            .arguments(about_backups(arguments))
             .arguments(pooled)
             .variable("PGPASSFILE", self.folder.path().join(PASSWORD_FILE))
             .arguments(["--jobs", "2", "--journal-dir"])

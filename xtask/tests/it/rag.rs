@@ -1,8 +1,10 @@
 //! The knowledge store on a real server: its SQL, and the verbs that fill and ask it.
 
+mod export;
 mod figures;
 mod load;
 mod search;
+mod services;
 
 use std::path::PathBuf;
 

@@ -62,6 +62,14 @@ pub fn tell_skipped(reason: &str) {
     tolerate(told, "a closed terminal does not fail a test");
 }
 
+/// What a verb that begins a run must be told besides: the data of tests is made up, so nobody
+/// needs a backup of it. Nothing where the test speaks of backups itself.
+pub fn about_backups(arguments: &[&str]) -> Option<&'static str> {
+    let begins = matches!(arguments, ["cutover", "start" | "plan", ..]);
+    let speaks = arguments.iter().any(|argument| argument.contains("backup"));
+    (begins && !speaks).then_some("--i-have-no-backup")
+}
+
 /// Ends a test that this machine lacks something for, by name and counted.
 macro_rules! skip {
     ($($reason:tt)*) => {{

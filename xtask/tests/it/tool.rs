@@ -11,7 +11,9 @@ use xtask::pg::endpoint::{Endpoint, Session};
 use xtask::process::Invocation;
 use xtask::servers::pair::Pair;
 
-use crate::support::{CONDITION_LIMIT, LOOK_EVERY, eventually, fresh_databases, pair};
+use crate::support::{
+    CONDITION_LIMIT, LOOK_EVERY, about_backups, eventually, fresh_databases, pair,
+};
 
 /// The tool.
 const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
@@ -158,6 +160,7 @@ impl Tool {
             .variable(config::XTASK_JOURNAL_DIR, self.journals())
             .variable(config::XTASK_TARGET_BINDIR, &self.bindir)
             .arguments(arguments)
+            .arguments(about_backups(arguments))
             .deadline(COMMAND_LIMIT)
     }
 

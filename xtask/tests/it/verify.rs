@@ -8,6 +8,7 @@ use xtask::pg::survey::files;
 
 use crate::support::fresh_databases;
 
+mod django;
 mod live;
 mod rows;
 mod schema;

@@ -13,11 +13,11 @@ use crate::config;
 use crate::cutover::event::Event;
 use crate::cutover::lineage::Lineage;
 use crate::cutover::step::Step;
-use crate::cutover::steps::schema::with_server;
 use crate::failure::Failure;
 use crate::pg::copy::Part;
 use crate::pg::{replication, survey};
 use crate::process::{self, Invocation};
+use crate::servers::programs::with_server;
 
 /// How long any contender may take for any of its parts.
 const CONTENDER_LIMIT: Duration = Duration::from_hours(12);
@@ -96,7 +96,7 @@ fn own(field: &Field, arguments: &[&str]) -> Result<Invocation> {
 /// with everything that comes after the copy.
 async fn xtask(field: &Field) -> Result<Took> {
     let log = field.scratch.join("start.log");
-    let child = own(field, &["cutover", "start"])?.spawn(&log, false)?;
+    let child = own(field, &["cutover", "start", "--i-have-no-backup"])?.spawn(&log, false)?;
     let process = child.id().context("the tool ended at once")?;
     let ending = tokio::time::timeout(CONTENDER_LIMIT, child.wait_with_output());
     tokio::pin!(ending);

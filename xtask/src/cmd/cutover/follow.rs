@@ -16,7 +16,7 @@ use crate::ui::Ui;
     it cuts those off who search, for its pause.\n\
     \n\
     Examples:\n\
-    \x20 cargo xtask cutover start --engine paradedb --env production\n\
+    \x20 cargo xtask cutover start --engine paradedb --env production --backup …\n\
     \x20 cargo xtask cutover follow\n\
     \x20 cargo xtask cutover follow --leave         # the follower is fenced as a whole again\n\
     \n\

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+use crate::cmd::backup::PolicyArguments;
 use crate::cmd::cutover::{RunArguments, SearchArguments};
 use crate::cutover::approval::Approval;
 use crate::cutover::planned::{self, Planned};
@@ -32,6 +33,8 @@ pub struct Arguments {
     /// Write what is to be approved here, for `cutover start --plan`
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    backup: PolicyArguments,
 }
 
 /// Prints the plan; refuses it where something stands in the way.
@@ -39,7 +42,8 @@ pub struct Arguments {
 /// # Errors
 /// A side cannot be reached, or the plan is refused.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation_with_search(&arguments.search, ui).await?;
+    let (search, backup) = (&arguments.search, &arguments.backup);
+    let operation = arguments.run.operation_of_start(search, backup, ui).await?;
     let planned = planned::plan(&operation).await?;
     match ui.format() {
         Format::Json => ui.json(&planned)?,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::cmd::backup::PolicyArguments;
 use crate::cmd::cutover::{MetricsArguments, RunArguments, SearchArguments, listen};
 use crate::cutover::approval::Approval;
 use crate::cutover::verbs;
@@ -17,8 +18,9 @@ use crate::ui::Ui;
     was made; twice, it stops at once and can go on later.\n\
     \n\
     Examples:\n\
-    \x20 cargo xtask cutover start --endpoint-file /etc/service/database\n\
-    \x20 cargo xtask cutover start --jobs 8 --metrics-file /var/lib/node_exporter/cutover.prom\n\
+    \x20 cargo xtask cutover start --endpoint-file /etc/service/database \\\n\
+    \x20     --backup dump --backup-folder /backups\n\
+    \x20 cargo xtask cutover start --i-have-no-backup --metrics-file cutover.prom\n\
     \n\
     Exit codes: 0 following, 1 refused, 2 wrong usage, 3 failed and removed. Next: cutover \
     switch.")]
@@ -33,6 +35,8 @@ pub struct Arguments {
     /// changed since
     #[arg(long, value_name = "PATH")]
     plan: Option<PathBuf>,
+    #[command(flatten)]
+    backup: PolicyArguments,
 }
 
 /// Runs it.
@@ -41,7 +45,8 @@ pub struct Arguments {
 /// As [`verbs::start`].
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let approved = arguments.plan.as_deref().map(Approval::read).transpose()?;
-    let mut operation = arguments.run.operation_with_search(&arguments.search, ui).await?;
+    let (search, backup) = (&arguments.search, &arguments.backup);
+    let mut operation = arguments.run.operation_of_start(search, backup, ui).await?;
     operation.origin.approved = approved;
     listen(&operation.interrupt, ui)?;
     let work = verbs::start(&operation);

@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::event::Event;
-use crate::cutover::fence;
 use crate::cutover::holder::{self, Holder, OnDdl, Request};
 use crate::cutover::steps::evidence;
 use crate::pg::replication;
@@ -81,20 +80,17 @@ pub async fn look(engine: &mut Engine, log: &dyn Log) -> Result<Seen> {
     }))
 }
 
-/// Removes everything that a run keeps on the source, and the tool's schema on both sides.
+/// Removes everything that a run keeps on the source, but for the tool's schema, which owns the run
+/// until `backup` is undone.
 ///
 /// # Errors
 /// A server cannot be reached.
 pub async fn undo(engine: &mut Engine) -> Result<()> {
-    let (source, target) = engine.sessions().await?;
+    let source = engine.source.session().await?;
     holder::end(&source, &engine.header.run).await?;
     for name in engine.every_ahead() {
         replication::drop_slot(&source, &name).await?;
         replication::unpublish(&source, &name).await?;
     }
-    replication::drop_role(&source, &engine.role(engine.header.direction)).await?;
-    for session in [&source, &target] {
-        fence::drop_state(session).await?;
-    }
-    Ok(())
+    replication::drop_role(&source, &engine.role(engine.header.direction)).await
 }

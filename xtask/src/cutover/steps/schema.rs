@@ -12,8 +12,9 @@ use crate::cutover::event::{Event, Side};
 use crate::cutover::steps::evidence;
 use crate::cutover::{fence, holder};
 use crate::failure::Failure;
-use crate::pg::endpoint::{APPLICATION_NAME, Endpoint};
+use crate::pg::endpoint::APPLICATION_NAME;
 use crate::process::Invocation;
+use crate::servers::programs::with_server;
 
 /// How long `pg_dump` and `pg_restore` may take for a schema without its indexes.
 const SCHEMA_LIMIT: Duration = Duration::from_secs(600);
@@ -168,14 +169,6 @@ pub async fn restore(engine: &Engine, arguments: &[&str], limit: Duration) -> Re
         .deadline(limit);
     with_server(invocation, &engine.target.endpoint).run().await.context("restore the schema")?;
     Ok(())
-}
-
-/// Points a libpq program at a server, secrets by environment.
-pub fn with_server(mut invocation: Invocation, endpoint: &Endpoint) -> Invocation {
-    for (name, value) in endpoint.libpq_environment() {
-        invocation = invocation.variable(name, value);
-    }
-    invocation
 }
 
 /// How many tables of the plan the target lacks.

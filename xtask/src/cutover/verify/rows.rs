@@ -16,7 +16,8 @@ use crate::cutover::verify::{Barrier, Mode, Pair, Pin, Request, TableCertificate
 use crate::failure::tolerate;
 use crate::pg::digest::rows::Identity;
 use crate::pg::digest::{Digest, Range, TableReader};
-use crate::pg::endpoint::{Session, literal};
+use crate::pg::endpoint::Session;
+use crate::pg::snapshot;
 use crate::pg::survey::{Relation, files, text_order};
 
 /// A table is cut into ranges of about this many rows …
@@ -269,18 +270,11 @@ async fn enter_both(pair: &Pair, pins: Option<Pins<'_>>) -> Result<bool> {
 
 async fn enter(session: &Session, pin: Option<&Pin>) -> Result<()> {
     let Some(pin) = pin else { return Ok(()) };
-    let begin = format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
-        literal(&pin.snapshot)
-    );
-    session.batch_execute(&begin).await.context("enter the pinned snapshot")
+    snapshot::enter(session, &pin.snapshot).await
 }
 
 async fn leave(session: &Session, pinned: bool) -> Result<()> {
-    if pinned {
-        session.batch_execute("ROLLBACK").await.context("leave the pinned snapshot")?;
-    }
-    Ok(())
+    if pinned { snapshot::leave(session).await } else { Ok(()) }
 }
 
 /// The tables whose file is not the one that the pin saw: the snapshot may see none of their rows.
