@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::cmd::backup::PolicyArguments;
 use crate::cmd::cutover::{RunArguments, SearchArguments};
 use crate::cmd::environment::{self, Chosen};
 use crate::cutover::doctor::{Finding, Level, examine};
@@ -25,6 +26,8 @@ pub struct Arguments {
     run: RunArguments,
     #[command(flatten)]
     search: SearchArguments,
+    #[command(flatten)]
+    backup: PolicyArguments,
 }
 
 /// Asks, and prints one table.
@@ -32,7 +35,8 @@ pub struct Arguments {
 /// # Errors
 /// A check refuses, or a server was lost in the middle.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    let operation = arguments.run.operation_with_search(&arguments.search, ui).await?;
+    let (search, backup) = (&arguments.search, &arguments.backup);
+    let operation = arguments.run.operation_of_start(search, backup, ui).await?;
     let chosen = Chosen::read(arguments.run.environment())?;
     let named = chosen.cutover().and_then(|cutover| cutover.cluster.as_ref());
     let cluster = named.map(|place| environment::cluster(&place.context)).transpose()?;

@@ -88,7 +88,7 @@ fn verb(step: Step) -> &'static str {
 fn undo(step: Step) -> &'static str {
     match step {
         Step::Retire => "never",
-        Step::Backup => "stays: it is yours",
+        Step::Backup => "it stays",
         step if step.is_after_decision() => "rollback turns back",
         step if step >= Step::Quiesce => "itself, if it fails",
         _ => "rollback removes it",
@@ -117,7 +117,7 @@ fn touches(step: Step, operation: &Operation, plan: &Plan, census: Census) -> St
     let (tables, sequences) = (plan.tables.len(), plan.sequences);
     let published = plan.published.len();
     match step {
-        Step::Backup => "what was said about a backup; nothing stays on the servers".into(),
+        Step::Backup => "nothing; reads the source as the backup's policy says".into(),
         Step::Publish => format!(
             "source: publication of {published} tables, 1 slot, 1 role, schema xtask_cutover; \
              target: schema xtask_cutover"

@@ -60,10 +60,10 @@ impl Planned {
     }
 }
 
-/// Refuses for these reasons, where one of them is more than a warning.
+/// The refusal of all that is no warning.
 ///
 /// # Errors
-/// One is.
+/// Something stands in the way.
 pub fn approve(refusals: &[Refusal]) -> Result<()> {
     let against: Vec<&Refusal> = refusals.iter().filter(|refusal| !refusal.is_warning).collect();
     if against.is_empty() {
@@ -155,11 +155,11 @@ pub async fn reasons(
         if let Some(workloads) = &operation.options.workloads {
             refusals.extend(refusals::workloads::find(workloads).await);
         }
-        if copies {
-            let policy = &operation.options.backup;
-            let objections = policy.objections(&operation.source, source).await?;
-            refusals.extend(refusals::of_backup(objections));
-        }
+    }
+    if copies && may_look {
+        let policy = &operation.options.backup;
+        let objections = policy.objections(&operation.source, source).await?;
+        refusals.extend(refusals::of_backup(objections));
     }
     Ok(refusals)
 }

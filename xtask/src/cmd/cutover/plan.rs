@@ -30,11 +30,11 @@ pub struct Arguments {
     run: RunArguments,
     #[command(flatten)]
     search: SearchArguments,
+    #[command(flatten)]
+    backup: PolicyArguments,
     /// Write what is to be approved here, for `cutover start --plan`
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
-    #[command(flatten)]
-    backup: PolicyArguments,
 }
 
 /// Prints the plan; refuses it where something stands in the way.

@@ -31,12 +31,12 @@ pub struct Arguments {
     metrics: MetricsArguments,
     #[command(flatten)]
     search: SearchArguments,
+    #[command(flatten)]
+    backup: PolicyArguments,
     /// Begin only what this file of `cutover plan --out` approved: refuse where the world has
     /// changed since
     #[arg(long, value_name = "PATH")]
     plan: Option<PathBuf>,
-    #[command(flatten)]
-    backup: PolicyArguments,
 }
 
 /// Runs it.

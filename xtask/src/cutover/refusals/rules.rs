@@ -21,7 +21,7 @@ const fn copying(name: &'static str, well: &'static str) -> Rule {
 }
 
 /// Every rule that is asked of any two servers.
-pub const RULES: [Rule; 28] = [
+pub const RULES: [Rule; 29] = [
     always("same-database", "source and target are two databases"),
     always("version", "both servers are recent enough"),
     copying("target-older", "the target is of the same major or a later one"),
@@ -39,6 +39,7 @@ pub const RULES: [Rule; 28] = [
     always("foreign-subscription", "no other subscription writes here"),
     always("foreign-slot", "no other subscriber reads here"),
     copying("target-not-empty", "the target is empty"),
+    copying("backup", "a backup is made or accepted as the policy says"),
     copying("migrations", "the migrations of search fit the target"),
     always("peer", "each server reaches the other"),
     always("client-login", "the application can log in on the target"),
