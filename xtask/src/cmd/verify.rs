@@ -52,6 +52,10 @@ pub struct Arguments {
 /// # Errors
 /// A refusal where something differs; a failure where we could not look.
 pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
+    let mut chosen = Chosen::read(arguments.environment.as_deref())?;
+    let (source, target) = (arguments.source.as_deref(), arguments.target.as_deref());
+    let source = chosen.side("source", source, |cutover| cutover.source.as_ref()).await?;
+    let target = chosen.side("target", target, |cutover| cutover.target.as_ref()).await?;
     if arguments.django {
         let tests = match (arguments.command, arguments.suite) {
             (Some(command), _) => Tests::Command(command),
@@ -60,15 +64,12 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
             }
             (None, None) => Tests::Bundled,
         };
-        let (source, target) = (&arguments.source, &arguments.target);
-        return django::run(Endpoint::parse(source)?, Endpoint::parse(target)?, tests, ui).await;
+        return django::run(source, target, tests, ui).await;
     }
     let everything = arguments.table.is_empty();
-    let mut chosen = Chosen::read(arguments.environment.as_deref())?;
-    let (source, target) = (arguments.source.as_deref(), arguments.target.as_deref());
     let request = Request {
-        source: chosen.side("source", source, |cutover| cutover.source.as_ref()).await?,
-        target: chosen.side("target", target, |cutover| cutover.target.as_ref()).await?,
+        source,
+        target,
         serving: Side::Source,
         mode: Mode::Live { barrier: None },
         jobs: arguments.jobs.into(),

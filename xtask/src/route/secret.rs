@@ -54,7 +54,7 @@ pub struct Secret {
     /// Its name.
     pub name: String,
     /// Its keys.
-    pub keys: Keys,
+    pub keys: Box<Keys>,
     /// What pods dial to reach each server.
     pub places: Places,
     /// Deployments that read it when they start, and are not stopped meanwhile.

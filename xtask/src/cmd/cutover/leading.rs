@@ -80,14 +80,14 @@ fn secret(written: &SecretRoute, chosen: &Chosen, sides: [&Endpoint; 2]) -> Resu
     Ok(Secret {
         cluster: chosen.kube()?,
         name: written.name.to_string(),
-        keys: Keys {
+        keys: Box::new(Keys {
             host: key(&written.keys.host),
             port: key(&written.keys.port),
             database: key(&written.keys.database),
             url: key(&written.keys.url),
             user: key(&written.keys.user),
             password: key(&written.keys.password),
-        },
+        }),
         places: places(sides, [&written.source, &written.target]),
         restarts: written.restarts.iter().map(ToString::to_string).collect(),
     })

@@ -115,7 +115,7 @@ async fn a_secret_keeps_all_but_the_server_and_shows_nothing() {
     let route = Secret {
         cluster: stand.cluster(),
         name: "rbs-django-secret".into(),
-        keys,
+        keys: Box::new(keys),
         places: Places::default().with(&server(1), "old", 5432).with(&server(2), "new", 5433),
         restarts: vec!["backend".into()],
     };
