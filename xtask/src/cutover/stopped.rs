@@ -102,7 +102,7 @@ mod tests {
         let given_back = |name: &str| {
             Record::now(Event::WorkloadsRestored { names: vec![former(name).workload.title()] })
         };
-        assert_eq!(open(&[stopped.clone()]).unwrap().former.len(), 2);
+        assert_eq!(open(std::slice::from_ref(&stopped)).unwrap().former.len(), 2);
         let left = open(&[stopped.clone(), given_back("api")]).unwrap().former;
         assert_eq!(left, [former("web")]);
         assert_eq!(open(&[stopped, given_back("web"), given_back("api")]), None);
