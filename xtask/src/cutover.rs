@@ -32,6 +32,7 @@ pub mod search;
 pub mod status;
 pub mod step;
 pub mod steps;
+pub mod stopped;
 #[cfg(test)]
 mod sweep;
 pub mod topology;

@@ -88,7 +88,8 @@ pub fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
         snapshot_limit: Duration::from_secs(3600),
         on_ddl: OnDdl::Cancel,
         catch_up_limit: Duration::from_secs(600),
-        route: Some(route),
+        routes: route.into(),
+        workloads: None,
         accepts_unlimited_wal: false,
         without_way_back: false,
         keep_copy: false,
@@ -283,7 +284,7 @@ async fn pool(operation: &Operation, rehearsal: &Rehearsal) -> Result<(Operation
     file::write(&rehearsal.endpoint_file, &pooler.through(&client))?;
     let (consoles, inis) = (vec![pooler.console()], vec![pooler.ini()]);
     let route = PgBouncer::new(consoles, inis, rehearsal.endpoint_file.clone(), HOLD_LIMIT);
-    operation.options.route = Some(Route::PgBouncer(route));
+    operation.options.routes = Route::PgBouncer(route).into();
     Ok((operation, Some(pooler)))
 }
 
@@ -384,6 +385,8 @@ fn report(operation: &Operation, engine: &'static str, verdict: Verdict) -> Resu
         let steps: Vec<(String, f64)> = Step::ALL
             .into_iter()
             .filter(|step| (Step::Hold..=Step::Release).contains(step))
+            // A step that no route needs is not run.
+            .filter(|step| evidence(&run.records, *step).is_some())
             .map(|step| (step.name().to_string(), milliseconds(&run.records, step)))
             .collect();
         let seen = verdict.serving.switches.get(number);

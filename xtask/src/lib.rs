@@ -10,6 +10,7 @@ pub mod cutover;
 pub mod django;
 pub mod drill;
 pub mod failure;
+pub mod kube;
 pub mod ledger;
 pub mod migrate;
 pub mod pg;

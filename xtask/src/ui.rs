@@ -360,6 +360,7 @@ fn line_of(event: &Event) -> Option<String> {
         Event::Difference { object, detail } => {
             format!("  {bad}≠{bad:#} {object}: {detail}")
         }
+        Event::WorkloadsRestored { names } => format!("  runs again: {}", names.join(", ")),
         Event::Note { text } => format!("  {text}"),
         Event::Warning { text } => format!("  {careful}warning{careful:#}: {text}"),
         Event::Lag { bytes: behind } => {
@@ -376,6 +377,7 @@ fn line_of(event: &Event) -> Option<String> {
         | Event::Changed { .. }
         | Event::Restored { .. }
         | Event::SchemaChange { .. }
+        | Event::Workloads { .. }
         | Event::Samples { .. }
         | Event::Clients { .. }
         | Event::Oracle { .. }

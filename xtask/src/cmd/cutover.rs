@@ -21,14 +21,16 @@ use crate::migrate::Engine;
 use crate::pg::endpoint::Endpoint;
 use crate::render::values::choice;
 use crate::render::values::cutover::{Cutover, Limits};
-use crate::route::Route;
+use crate::route::command::Program;
 use crate::route::pgbouncer::PgBouncer;
+use crate::route::{Route, Routes};
 use crate::ui::Ui;
 
 mod adopt;
 mod ddl;
 mod finish;
 mod follow;
+mod leading;
 mod plan;
 pub mod report;
 mod signals;
@@ -117,6 +119,10 @@ pub struct RunArguments {
     /// --pgbouncer it leads there, and is only read
     #[arg(long, value_name = "PATH")]
     endpoint_file: Option<PathBuf>,
+    /// A program of your own that leads clients to a server, after the target is open; its contract
+    /// stands in docs/route-command.md
+    #[arg(long, value_name = "PATH")]
+    route_command: Option<PathBuf>,
     /// The admin console of the PgBouncer that clients connect to (database `pgbouncer`, a role of
     /// its admin_users); once for each process. Passwords may come from a password file
     #[arg(long, env = config::XTASK_PGBOUNCER, hide_env_values = true, value_name = "URL",
@@ -278,13 +284,28 @@ impl RunArguments {
         Ok(operation)
     }
 
+    /// The same, and what is done about a backup.
+    ///
+    /// # Errors
+    /// As [`RunArguments::operation_with_search`]; or the policy says half of what it must.
+    pub async fn operation_of_start(
+        &self,
+        search: &SearchArguments,
+        backup: &PolicyArguments,
+        ui: &Ui,
+    ) -> Result<Operation> {
+        let mut operation = self.operation_with_search(search, ui).await?;
+        operation.options.backup = backup.policy()?;
+        Ok(operation)
+    }
+
     async fn choose(&self, chosen: &mut Chosen, ui: &Ui) -> Result<Operation> {
         let source = chosen.side("source", self.source.as_deref(), |it| it.source.as_ref());
         let source = source.await?;
         let target = chosen.side("target", self.target.as_deref(), |it| it.target.as_ref());
         let target = target.await?;
         let peers = self.peers(chosen, &source, &target).await?;
-        let options = self.options(chosen).await?;
+        let options = self.options(chosen, [&source, &target]).await?;
         Ok(Operation {
             source_for_target: peers.0,
             target_for_source: peers.1,
@@ -321,26 +342,11 @@ impl RunArguments {
         Ok((own(there, source), own(back, target)))
     }
 
-    /// The same, and what the target shall have of search, and what is done about a backup.
-    ///
-    /// # Errors
-    /// As [`RunArguments::operation_with_search`].
-    pub async fn operation_of_start(
-        &self,
-        search: &SearchArguments,
-        backup: &PolicyArguments,
-        ui: &Ui,
-    ) -> Result<Operation> {
-        let mut operation = self.operation_with_search(search, ui).await?;
-        operation.options.backup = backup.policy()?;
-        Ok(operation)
-    }
-
-    async fn options(&self, chosen: &mut Chosen) -> Result<Options> {
+    async fn options(&self, chosen: &mut Chosen, sides: [&Endpoint; 2]) -> Result<Options> {
         let defaults = Limits::default();
         let limits = chosen.cutover().map_or(&defaults, |cutover| &cutover.limits).clone();
         let span = |seconds: f64| Duration::from_secs_f64(seconds.clamp(0.1, 3600.0));
-        let route = self.route(chosen, &limits).await?;
+        let routes = self.routes(chosen, &limits, sides).await?;
         let accepts = self.accept_unlimited_wal.then_some(true);
         let on_ddl = |cutover: &Cutover| match cutover.on_ddl {
             choice::OnDdl::Cancel => Some(OnDdl::Cancel),
@@ -364,7 +370,8 @@ impl RunArguments {
             snapshot_limit,
             on_ddl: chosen.pick("--on-ddl", self.on_ddl, on_ddl).unwrap_or(OnDdl::Cancel),
             catch_up_limit,
-            route,
+            routes,
+            workloads: leading::workloads(chosen)?,
             accepts_unlimited_wal: accepts_unlimited_wal.unwrap_or(false),
             without_way_back: false,
             keep_copy: false,
@@ -375,6 +382,24 @@ impl RunArguments {
         })
     }
 
+    /// The routes of clients in order: what the cluster leads, who is led by it, and programs.
+    async fn routes(
+        &self,
+        chosen: &mut Chosen,
+        limits: &Limits,
+        sides: [&Endpoint; 2],
+    ) -> Result<Routes> {
+        let route = self.route(chosen, limits).await?;
+        let given = self.route_command.clone().map(|path| vec![path]);
+        let commands = chosen.pick("--route-command", given, |cutover| {
+            let all = cutover.routes.iter().filter_map(|route| route.command.as_ref());
+            Some(all.map(PathBuf::from).collect())
+        });
+        let commands = commands.into_iter().flatten().map(Program::new).map(Route::Command);
+        let aimed = leading::aimed(chosen, sides)?.into_iter().map(Route::Aimed);
+        Ok(aimed.chain(route).chain(commands).collect())
+    }
+
     async fn route(&self, chosen: &mut Chosen, limits: &Limits) -> Result<Option<Route>> {
         let written = |cutover: &Cutover| cutover.endpoint_file.as_ref().map(|it| it.into());
         let endpoint_file = chosen.pick("--endpoint-file", self.endpoint_file.clone(), written);
@@ -383,12 +408,17 @@ impl RunArguments {
         let inis = chosen.pick("--pgbouncer-ini", given, |cutover| {
             cutover.pgbouncer.as_ref().map(|it| it.ini.iter().map(PathBuf::from).collect())
         });
+        let probe = chosen.cutover().and_then(|cutover| cutover.pgbouncer.as_ref()?.probe.clone());
         let limit = chosen.pick("--pause-clients-limit", self.pause_clients_limit, |_| None);
         match (endpoint_file, consoles.is_empty(), inis) {
             (Some(clients), false, Some(inis)) => {
                 let limit = limit.unwrap_or(limits.pause_clients.as_seconds());
                 let limit = Duration::from_secs_f64(limit.clamp(0.1, 3600.0));
-                Ok(Some(Route::PgBouncer(PgBouncer::new(consoles, inis, clients, limit))))
+                let pooler = PgBouncer::new(consoles, inis, clients, limit);
+                Ok(Some(Route::PgBouncer(match probe {
+                    Some(probe) => pooler.dialling_a_service(&probe.to_string()),
+                    None => pooler,
+                })))
             }
             (file, true, None) => Ok(file.map(Route::File)),
             _ => Err(Failure::usage("a route by PgBouncer is named in part")

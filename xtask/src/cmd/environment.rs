@@ -3,12 +3,13 @@
 //! Passwords are read here, when a verb runs, from where the values say that they are.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::config;
 use crate::failure::Failure;
+use crate::kube;
 use crate::pg::endpoint::Endpoint;
 use crate::process;
 use crate::render;
@@ -141,16 +142,31 @@ impl Chosen {
         }
     }
 
-    async fn secret(&self, secret: &SecretReference) -> Result<String> {
+    /// The context and the namespace of the cluster.
+    fn place(&self) -> Result<(&str, &str)> {
         let (Some(environment), Some(cutover)) = (&self.environment, self.cutover()) else {
-            unreachable!("only values name a Secret")
+            unreachable!("only values name a cluster")
         };
         let place = cutover.cluster.as_ref().context("read `cutover.cluster`")?;
         let namespace = match &place.namespace {
             Some(name) => name.as_str(),
             None => environment.values.namespace.name.as_str(),
         };
-        let cluster = cluster(&place.context)?;
+        Ok((&place.context, namespace))
+    }
+
+    /// The namespace of the cluster in which things are changed.
+    ///
+    /// # Errors
+    /// kubectl is not installed.
+    pub fn kube(&self) -> Result<kube::Cluster> {
+        let (context, namespace) = self.place()?;
+        Ok(kube::Cluster::new(kubectl("the cluster is to be asked")?, None, context, namespace))
+    }
+
+    async fn secret(&self, secret: &SecretReference) -> Result<String> {
+        let (context, namespace) = self.place()?;
+        let cluster = Cluster::new(kubectl("a Secret is to be read")?, Some(context.into()));
         cluster.secret(namespace, secret.name.as_str(), secret.key.as_str()).await
     }
 }
@@ -160,11 +176,19 @@ impl Chosen {
 /// # Errors
 /// kubectl is not installed.
 pub fn cluster(context: &str) -> Result<Cluster> {
-    let program = process::find_program("kubectl").ok_or_else(|| {
-        Failure::usage("kubectl is not installed, and the cluster is to be asked")
+    Ok(Cluster::new(kubectl("the cluster is to be asked")?, Some(context.into())))
+}
+
+/// Where kubectl is.
+///
+/// # Errors
+/// It is not installed.
+fn kubectl(what_for: &str) -> Result<PathBuf> {
+    process::find_program("kubectl").ok_or_else(|| {
+        Failure::usage(format!("kubectl is not installed, and {what_for}"))
             .hint("install kubectl, or put it on PATH")
-    })?;
-    Ok(Cluster::new(program, Some(context.into())))
+            .into()
+    })
 }
 
 /// A file that holds a password and nothing else.

@@ -181,12 +181,17 @@ impl Approval {
 pub fn settings(operation: &Operation) -> BTreeMap<String, String> {
     let options = &operation.options;
     let endpoint = |endpoint: &Endpoint| endpoint.to_string();
+    let routes = match options.routes.is_empty() {
+        true => "none".into(),
+        false => format!("{:?}", options.routes),
+    };
     let mut all = BTreeMap::from([
         ("source", endpoint(&operation.source)),
         ("target", endpoint(&operation.target)),
         ("source for target", endpoint(&operation.source_for_target)),
         ("target for source", endpoint(&operation.target_for_source)),
-        ("route", options.route.as_ref().map_or("none".into(), |route| format!("{route:?}"))),
+        ("routes", routes),
+        ("workloads", format!("{:?}", options.workloads)),
         ("jobs", options.jobs.to_string()),
         ("pause limit", format!("{:?}", options.pause_limit)),
         ("pin limit", format!("{:?}", options.pin_limit)),

@@ -145,7 +145,7 @@ async fn servers(
     if operation.options.search.is_none() {
         unasked.push("migrations");
     }
-    if operation.options.route.is_none() {
+    if operation.options.routes.is_empty() {
         unasked.push("client-login");
     }
     all.extend(well(&reasons, copies, &unasked));

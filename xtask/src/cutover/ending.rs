@@ -45,6 +45,15 @@ pub fn judge(goal: Goal, outcome: Outcome, journal: &Journal) -> Result<Outcome>
     let failure = |kind: Kind, message: String, hint: &str| {
         Err(Failure { kind, message, hint: Some(hint.into()) }.into())
     };
+    if let (Outcome::Halted, Some((step, error))) = (outcome, state.left_over()) {
+        return failure(
+            Kind::Undecided,
+            format!(
+                "the side that served goes on serving, and not all is as it was: {step}: {error}"
+            ),
+            "mend what it names, then run the same command again; cargo xtask cutover status",
+        );
+    }
     match outcome {
         Outcome::Removed if goal != Goal::Remove => failure(
             Kind::Failed,

@@ -20,11 +20,12 @@ use crate::cutover::plan::Plan;
 use crate::cutover::step::Step;
 use crate::cutover::steps;
 use crate::failure::Failure;
+use crate::kube::workloads::Workloads;
 use crate::migrate::Choice;
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::sequences::SequenceReader;
 use crate::pg::state::{self, Lock};
-use crate::route::Route;
+use crate::route::Routes;
 use crate::servers::programs::Programs;
 
 /// How long one step outside the pause may take to look at a server.
@@ -74,8 +75,10 @@ pub struct Options {
     pub on_ddl: OnDdl,
     /// How long a barrier outside the pause may take.
     pub catch_up_limit: Duration,
-    /// Where clients go.
-    pub route: Option<Route>,
+    /// Where clients go, in the order in which they are pointed.
+    pub routes: Routes,
+    /// What is stopped in a cluster for a switch.
+    pub workloads: Option<Workloads>,
     /// Whether slots may keep WAL without limit.
     pub accepts_unlimited_wal: bool,
     /// Whether a new run shall have no way back.

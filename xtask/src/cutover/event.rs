@@ -213,6 +213,18 @@ pub enum Event {
         /// Which setting or object.
         what: String,
     },
+    /// Workloads of a cluster are about to be stopped; they are to be given back what they had.
+    Workloads {
+        /// How the cluster is reached, without a secret; the value is a `kube::Cluster`.
+        cluster: Value,
+        /// What each had; a list of `kube::workloads::Former`.
+        former: Value,
+    },
+    /// Workloads have again what they had.
+    WorkloadsRestored {
+        /// Which, as people call them.
+        names: Vec<String>,
+    },
     /// Long work goes on. For the screen only; never journaled.
     Progress {
         /// What is counted, such as `copy`.

@@ -24,6 +24,7 @@ use crate::failure::tolerate;
 use crate::pg::endpoint::{APPLICATION_NAME, Endpoint, Session};
 use crate::process::Invocation;
 use crate::route::pgbouncer::PgBouncer;
+use crate::route::{self, Aimed, Routes};
 
 /// How long the guardian may take to be at work.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -51,12 +52,47 @@ pub struct Request {
     pub source: String,
     /// The target, with its password.
     pub target: String,
-    /// The consoles of PgBouncer, with their passwords.
+    /// PgBouncer, where it holds clients back.
+    pub pooler: Option<Pooler>,
+    /// What is led to the target before the decision.
+    pub aimed: Vec<Aimed>,
+}
+
+/// The PgBouncer of a request.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Pooler {
+    /// Its consoles, with their passwords.
     pub consoles: Vec<String>,
-    /// The files that PgBouncer is configured by.
+    /// The files that it is configured by.
     pub inis: Vec<PathBuf>,
     /// The file with a client's connection string.
     pub clients: PathBuf,
+    /// The database that is never held, where it dials a Service.
+    pub probe: Option<String>,
+}
+
+impl Pooler {
+    fn of(pooler: &PgBouncer) -> Pooler {
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        Pooler {
+            consoles: pooler.secret_consoles(),
+            inis: pooler.inis().iter().map(absolute).collect(),
+            clients: absolute(pooler.clients()),
+            probe: pooler.probe().map(String::from),
+        }
+    }
+
+    fn route(&self) -> Result<PgBouncer> {
+        let parse = |text: &String| Endpoint::parse(text);
+        let consoles = self.consoles.iter().map(parse).collect::<Result<Vec<_>>>()?;
+        // It never holds anybody, so it has no use for the limit of that.
+        let limit = Duration::ZERO;
+        let pooler = PgBouncer::new(consoles, self.inis.clone(), self.clients.clone(), limit);
+        Ok(match &self.probe {
+            Some(probe) => pooler.dialling_a_service(probe),
+            None => pooler,
+        })
+    }
 }
 
 impl Request {
@@ -65,17 +101,15 @@ impl Request {
         header: &header::Header,
         attempt: i64,
         sides: [&Endpoint; 2],
-        pooler: &PgBouncer,
+        routes: &Routes,
     ) -> Request {
-        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
         Request {
             run: header.run.clone(),
             attempt,
             source: sides[0].secret_conninfo(),
             target: sides[1].secret_conninfo(),
-            consoles: pooler.secret_consoles(),
-            inis: pooler.inis().iter().map(absolute).collect(),
-            clients: absolute(pooler.clients()),
+            pooler: routes.pooler().map(Pooler::of),
+            aimed: routes.aimed(),
         }
     }
 }
@@ -168,28 +202,31 @@ struct Watch {
     attempt: i64,
     source: Endpoint,
     target: Endpoint,
-    pooler: PgBouncer,
+    pooler: Option<PgBouncer>,
+    aimed: Vec<Aimed>,
     on_source: Option<Session>,
     decided: Option<Row>,
 }
 
 impl Watch {
     async fn begin(request: &Request) -> Result<(Watch, i32)> {
-        let parse = |text: &String| Endpoint::parse(text);
-        let consoles = request.consoles.iter().map(parse).collect::<Result<Vec<_>>>()?;
-        // It never holds anybody, so it has no use for the limit of that.
-        let limit = Duration::ZERO;
-        let (inis, clients) = (request.inis.clone(), request.clients.clone());
+        let pooler = request.pooler.as_ref().map(Pooler::route).transpose()?;
         let mut watch = Watch {
             run: request.run.clone(),
             attempt: request.attempt,
             source: Endpoint::parse(&request.source)?,
             target: Endpoint::parse(&request.target)?,
-            pooler: PgBouncer::new(consoles, inis, clients, limit),
+            pooler,
+            aimed: request.aimed.clone(),
             on_source: None,
             decided: None,
         };
-        watch.pooler.points_at(&watch.source).await.context("ask PgBouncer")?;
+        if let Some(pooler) = &watch.pooler {
+            pooler.points_at(&watch.source).await.context("ask PgBouncer")?;
+        }
+        for aimed in &watch.aimed {
+            aimed.points_at(&watch.source).await.context("ask the cluster")?;
+        }
         let row = watch.look_at_row().await.context("ask the source")?.0;
         if row == Row::Superseded {
             bail!("the attempt is over");
@@ -244,13 +281,28 @@ impl Watch {
                 Ok(false)
             }
             Deed::LetIn(Side::Source) => self.let_in(&self.source).await,
-            Deed::LetIn(Side::Target) => self.let_in(&self.target).await,
-            Deed::LetGo => self.pooler.release().await.map(|()| true),
+            Deed::LetIn(Side::Target) => {
+                let is_let_in = self.let_in(&self.target).await?;
+                for aimed in &self.aimed {
+                    aimed.take_effect(&self.target).await?;
+                }
+                Ok(is_let_in)
+            }
+            Deed::LetGo => match &self.pooler {
+                Some(pooler) => pooler.release().await.map(|()| true),
+                None => Ok(true),
+            },
         }
     }
 
     async fn let_in(&self, server: &Endpoint) -> Result<bool> {
-        self.pooler.let_in(server).await.map(|()| true)
+        // Held clients come out where the Service leads, so it goes first.
+        let aimed = route::aim(&self.aimed, server).await;
+        let let_in = match &self.pooler {
+            Some(pooler) => pooler.let_in(server).await,
+            None => Ok(()),
+        };
+        aimed.and(let_in).map(|()| true)
     }
 
     async fn look(&mut self, is_alone: bool) -> Facts {

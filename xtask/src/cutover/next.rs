@@ -79,7 +79,7 @@ pub struct State {
     goal: Option<Goal>,
     /// Steps that failed, or of which nothing is known, since the present verb began.
     failed: BTreeMap<Step, String>,
-    undo_failed: Option<Step>,
+    undo_failed: Option<(Step, String)>,
     decision_unknown: bool,
     interrupted: bool,
     /// An attempt to switch was begun by an earlier process and never concluded.
@@ -128,7 +128,9 @@ impl State {
                 self.status.insert(*step, Status::Untouched);
                 self.clearing &= self.attempt_is_open();
             }
-            Event::UndoFailed { step, .. } => self.undo_failed = Some(*step),
+            Event::UndoFailed { step, error } => {
+                self.undo_failed = Some((*step, error.clone()));
+            }
             Event::Interrupted => self.interrupted = true,
             Event::Ended { outcome } => self.ended = Some(*outcome),
             _ => {}
@@ -163,7 +165,7 @@ impl State {
 
     /// Whether an attempt to switch has begun and is neither decided nor unwound.
     pub fn attempt_is_open(&self) -> bool {
-        !self.is_decided() && self.last_touched(Step::Gate, Step::Decide).is_some()
+        !self.is_decided() && self.last_touched(Step::Quiesce, Step::Decide).is_some()
     }
 
     /// Whether anything of the run may exist on the servers.
@@ -179,6 +181,13 @@ impl State {
     /// The error that stopped or degraded the present verb, with its step.
     pub fn failure(&self) -> Option<(Step, &str)> {
         self.failed.iter().next().map(|(step, error)| (*step, error.as_str()))
+    }
+
+    /// What could not be undone of an attempt whose fence is: the source serves.
+    pub fn left_over(&self) -> Option<(Step, &str)> {
+        let (step, error) = self.undo_failed.as_ref()?;
+        let is_harmless = (Step::Quiesce..=Step::Gate).contains(step) && !self.decision_unknown;
+        is_harmless.then_some((*step, error.as_str()))
     }
 
     /// The latest step in a range that is begun or done.
@@ -210,7 +219,7 @@ fn before_decision(course: &[Step], state: &State) -> Action {
     let goal = state.goal.unwrap_or(Goal::Remove);
     let stopping = state.interrupted || !state.failed.is_empty() || goal == Goal::Remove;
     if state.clearing
-        && let Some(step) = state.last_touched(Step::Gate, Step::Decide)
+        && let Some(step) = state.last_touched(Step::Quiesce, Step::Decide)
     {
         return Action::Undo(step);
     }
@@ -221,7 +230,7 @@ fn before_decision(course: &[Step], state: &State) -> Action {
             None => Action::Stop(Outcome::Following),
         };
     }
-    if let Some(step) = state.last_touched(Step::Gate, Step::Decide) {
+    if let Some(step) = state.last_touched(Step::Quiesce, Step::Decide) {
         return Action::Undo(step);
     }
     let keeps_what_was_moved = match goal {

@@ -6,8 +6,9 @@ use serde::Serialize;
 use crate::cutover::plan::Plan;
 use crate::cutover::step::Step;
 use crate::cutover::verbs::Operation;
+use crate::kube::workloads::Workload;
 use crate::pg::endpoint::{APPLICATION_NAME, Session};
-use crate::route::Route;
+use crate::route::Routes;
 
 /// One step, for a person to approve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -59,12 +60,18 @@ impl Census {
 
 /// Every step of a run from its beginning to its end.
 pub fn outline(operation: &Operation, plan: &Plan, census: Census) -> Vec<Row> {
-    let is_there = |step: &Step| *step != Step::Migrate || plan.search.is_some();
+    let options = &operation.options;
+    let is_there = |step: &Step| match step {
+        Step::Migrate => plan.search.is_some(),
+        Step::Quiesce => options.workloads.is_some(),
+        Step::Aim => !options.routes.aimed().is_empty(),
+        _ => true,
+    };
     let row = |step: Step| Row {
         verb: verb(step),
         step,
         touches: touches(step, operation, plan, census),
-        clients: clients(step, operation.options.route.as_ref()),
+        clients: clients(step, &options.routes),
         undo: undo(step),
     };
     Step::ALL.into_iter().filter(is_there).map(row).collect()
@@ -73,7 +80,7 @@ pub fn outline(operation: &Operation, plan: &Plan, census: Census) -> Vec<Row> {
 fn verb(step: Step) -> &'static str {
     match step {
         Step::Retire => "finish",
-        step if step >= Step::Gate => "switch",
+        step if step >= Step::Quiesce => "switch",
         _ => "start",
     }
 }
@@ -83,14 +90,15 @@ fn undo(step: Step) -> &'static str {
         Step::Retire => "never",
         Step::Backup => "it stays",
         step if step.is_after_decision() => "rollback turns back",
-        step if step >= Step::Gate => "itself, if it fails",
+        step if step >= Step::Quiesce => "itself, if it fails",
         _ => "rollback removes it",
     }
 }
 
-fn clients(step: Step, route: Option<&Route>) -> &'static str {
-    let are_held = route.is_some_and(|route| route.pooler().is_some());
+fn clients(step: Step, routes: &Routes) -> &'static str {
+    let are_held = routes.pooler().is_some();
     match step {
+        Step::Quiesce => "write; those of the workloads are away until release",
         Step::Hold if !are_held => "write",
         step if step.is_in_pause() || matches!(step, Step::Open | Step::Flip | Step::Release) => {
             if are_held {
@@ -141,9 +149,10 @@ fn touches_at_the_turn(
     sessions: i64,
 ) -> String {
     let (source, target) = (&operation.source.database, &operation.target.database);
-    match (step, &operation.options.route) {
+    let routes = &operation.options.routes;
+    match (step, routes.pooler()) {
         (Step::Gate, _) => "source: the dead-man's session; nothing else".into(),
-        (Step::Hold, Some(Route::PgBouncer(_))) => "every PgBouncer is paused".into(),
+        (Step::Hold, Some(_)) => "every PgBouncer is paused".into(),
         (Step::Hold, _) => "nothing: this route cannot hold clients".into(),
         (Step::Fence, _) => format!(
             "source: database {source} read-only and closed; {sessions} sessions end (as of now)"
@@ -154,10 +163,14 @@ fn touches_at_the_turn(
         (Step::Pin, _) => "1 snapshot a side".into(),
         (Step::Decide, _) => "source: 1 row, which says who serves".into(),
         (Step::Open, _) => format!("target: database {target} opened"),
-        (Step::Flip, None) => "nothing: clients are yours to redirect".into(),
-        (Step::Flip, Some(Route::File(path))) => format!("file {}", path.display()),
-        (Step::Flip, Some(route)) => format!("{route:?}"),
-        (Step::Release, None) => "nothing: no route is named".into(),
+        (Step::Aim, _) => routes.aimed_only().to_string(),
+        (Step::Flip, _) if routes.is_empty() => "nothing: clients are yours to redirect".into(),
+        (Step::Flip, _) => routes.to_string(),
+        (Step::Quiesce, _) => {
+            let all = operation.options.workloads.iter().flat_map(|workloads| &workloads.all);
+            all.map(Workload::title).collect::<Vec<_>>().join(", ")
+        }
+        (Step::Release, _) if routes.is_empty() => "nothing: no route is named".into(),
         (Step::Release, _) => "1 login of the application through the route".into(),
         (Step::Reverse, _) => "source: subscription on; the way there is dropped".into(),
         (Step::Retire, _) => "the way back is dropped; the source keeps data and fence".into(),

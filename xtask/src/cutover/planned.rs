@@ -140,11 +140,9 @@ pub async fn reasons(
     target: &Session,
     copies: bool,
 ) -> Result<(Vec<Refusal>, Vec<Privilege>)> {
-    let client = match &operation.options.route {
-        Some(route) => Some(route.client()?),
-        None => None,
-    };
-    let [(_, source_peer), (_, target_peer)] = operation.sides(direction);
+    let routes = &operation.options.routes;
+    let [(serving, source_peer), (_, target_peer)] = operation.sides(direction);
+    let client = routes.client(&serving).await?;
     let sides = Sides {
         source,
         target,
@@ -167,9 +165,11 @@ pub async fn reasons(
     let mut refusals: Vec<Refusal> = privileges.iter().filter_map(refusals::missed).collect();
     refusals.extend(refusals::find(&sides, refusals.is_empty()).await?);
     let may_look = refusals.iter().all(|refusal| refusal.name != refusals::NOT_SUPERUSER);
-    if let (Some(route), true) = (&operation.options.route, may_look) {
-        let [(serving, _), _] = operation.sides(direction);
-        refusals.extend(route.objections(&serving).await.into_iter().map(Refusal::from));
+    if may_look {
+        refusals.extend(routes.objections(&serving).await.into_iter().map(Refusal::from));
+        if let Some(workloads) = &operation.options.workloads {
+            refusals.extend(refusals::workloads::find(workloads).await);
+        }
     }
     if copies && may_look {
         let policy = &operation.options.backup;

@@ -20,6 +20,7 @@ use crate::route::Objection;
 mod owners;
 mod roles;
 mod rules;
+pub mod workloads;
 
 pub use owners::{NOT_SUPERUSER, missed};
 pub use rules::{RULES, Rule};

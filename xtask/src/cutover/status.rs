@@ -10,7 +10,8 @@ use crate::cutover::header::{Direction, Header};
 use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::verbs::Operation;
 use crate::cutover::verify::Certificate;
-use crate::cutover::{catch_up, ddl, fence, journal, plan, way_back};
+use crate::cutover::{catch_up, ddl, fence, journal, plan, stopped, way_back};
+use crate::kube::workloads::Former;
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::replication;
 use crate::pg::slots::{self, Slot};
@@ -341,7 +342,19 @@ fn changed(lineage: &Lineage) -> Vec<String> {
         }
     }
     open.dedup();
-    open.into_iter().map(|(server, what)| format!("{what} on {server}")).collect()
+    let settings = open.into_iter().map(|(server, what)| format!("{what} on {server}"));
+    settings.chain(still_stopped(lineage)).collect()
+}
+
+/// Workloads of the cluster that were stopped and not given back what they had.
+fn still_stopped(lineage: &Lineage) -> Vec<String> {
+    let records = lineage.runs.iter().flat_map(|run| &run.records);
+    let Some(open) = stopped::open(records) else { return Vec::new() };
+    let context = open.cluster.context();
+    let tell = |one: &Former| {
+        format!("{} of context {context} is stopped; it had {}", one.workload.title(), one.former)
+    };
+    open.former.iter().map(tell).collect()
 }
 
 fn last_error(run: &Run) -> Option<String> {

@@ -26,6 +26,8 @@ pub enum Step {
     Arm,
     /// Every row compared, live.
     Prove,
+    /// What writes from a cluster is stopped; the source still serves.
+    Quiesce,
     /// Last checks and catching up, while clients still write; the dead-man is armed.
     Gate,
     /// Clients that can be held back are, between two transactions.
@@ -40,6 +42,8 @@ pub enum Step {
     Detach,
     /// Both sides held at the same logical instant.
     Pin,
+    /// What leads clients and needs no live target leads there.
+    Aim,
     /// The one row that says who serves.
     Decide,
     /// The target accepts writes.
@@ -58,7 +62,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Step; 23] = [
+    pub const ALL: [Step; 25] = [
         Step::Backup,
         Step::Publish,
         Step::Schema,
@@ -68,6 +72,7 @@ impl Step {
         Step::Migrate,
         Step::Arm,
         Step::Prove,
+        Step::Quiesce,
         Step::Gate,
         Step::Hold,
         Step::Fence,
@@ -75,6 +80,7 @@ impl Step {
         Step::Sequences,
         Step::Detach,
         Step::Pin,
+        Step::Aim,
         Step::Decide,
         Step::Open,
         Step::Flip,
@@ -96,6 +102,7 @@ impl Step {
             Step::Migrate => "migrate",
             Step::Arm => "arm",
             Step::Prove => "prove",
+            Step::Quiesce => "quiesce",
             Step::Gate => "gate",
             Step::Hold => "hold",
             Step::Fence => "fence",
@@ -103,6 +110,7 @@ impl Step {
             Step::Sequences => "sequences",
             Step::Detach => "detach",
             Step::Pin => "pin",
+            Step::Aim => "aim",
             Step::Decide => "decide",
             Step::Open => "open",
             Step::Flip => "flip",

@@ -7,6 +7,7 @@ use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::step::Step;
 
+pub mod aim;
 pub mod arm;
 pub mod backup;
 pub mod certify;
@@ -25,6 +26,7 @@ pub mod open;
 pub mod pin;
 pub mod prove;
 pub mod publish;
+pub mod quiesce;
 pub mod release;
 pub mod retire;
 pub mod reverse;
@@ -46,6 +48,7 @@ pub async fn act(step: Step, engine: &mut Engine, log: &mut dyn Log) -> Result<(
         Step::Migrate => migrate::act(engine, log).await,
         Step::Arm => arm::act(engine).await,
         Step::Prove => prove::act(engine, log).await,
+        Step::Quiesce => quiesce::act(engine, log).await,
         Step::Gate => gate::act(engine, log).await,
         Step::Hold => hold::act(engine).await,
         Step::Fence => fence::act(engine, log).await,
@@ -53,10 +56,11 @@ pub async fn act(step: Step, engine: &mut Engine, log: &mut dyn Log) -> Result<(
         Step::Sequences => sequences::act(engine).await,
         Step::Detach => detach::act(engine, log).await,
         Step::Pin => pin::act(engine, log).await,
+        Step::Aim => aim::act(engine).await,
         Step::Decide => decide::act(engine).await,
         Step::Open => open::act(engine, log).await,
         Step::Flip => flip::act(engine).await,
-        Step::Release => release::act(engine).await,
+        Step::Release => release::act(engine, log).await,
         Step::Reverse => reverse::act(engine, log).await,
         Step::Certify => certify::act(engine, log).await,
         Step::Retire => retire::act(engine, log).await,
@@ -78,6 +82,7 @@ pub async fn look(step: Step, engine: &mut Engine, log: &dyn Log) -> Result<Seen
         Step::Migrate => migrate::look(engine).await,
         Step::Arm => arm::look(engine).await,
         Step::Prove => prove::look(log),
+        Step::Quiesce => quiesce::look(engine).await,
         Step::Gate => gate::look(engine).await,
         Step::Hold => hold::look(engine).await,
         Step::Fence => fence::look(engine).await,
@@ -85,10 +90,11 @@ pub async fn look(step: Step, engine: &mut Engine, log: &dyn Log) -> Result<Seen
         Step::Sequences => sequences::look(engine).await,
         Step::Detach => detach::look(engine, log).await,
         Step::Pin => pin::look(engine, log).await,
+        Step::Aim => aim::look(engine).await,
         Step::Decide => decide::look(engine).await,
         Step::Open => open::look(engine).await,
         Step::Flip => flip::look(engine).await,
-        Step::Release => release::look(engine).await,
+        Step::Release => release::look(engine, log).await,
         Step::Reverse => reverse::look(engine).await,
         Step::Certify => certify::look(log),
         Step::Retire => retire::look(engine).await,
@@ -108,12 +114,14 @@ pub async fn undo(step: Step, engine: &mut Engine, log: &mut dyn Log) -> Result<
         Step::Follow => follow::undo(engine, log).await,
         Step::Migrate => migrate::undo(engine, log).await,
         Step::Arm => arm::undo(engine).await,
+        Step::Quiesce => quiesce::undo(engine, log).await,
         Step::Gate => gate::undo(engine).await,
         Step::Hold => hold::undo(engine).await,
         Step::Fence => fence::undo(engine, log).await,
         Step::Drain => drain::undo(engine),
         Step::Detach => detach::undo(engine, log).await,
         Step::Pin => pin::undo(engine).await,
+        Step::Aim => aim::undo(engine).await,
         Step::Decide => decide::undo(engine).await,
         // Indexes go with their tables; sequences on a side that does not serve mean nothing; a
         // proof leaves nothing; what follows the decision is never undone.

@@ -91,6 +91,8 @@ struct World {
     /// A pooler holds clients back, and the guardian watches over them.
     held: bool,
     guardian: bool,
+    /// Workloads of a cluster are stopped.
+    stopped: bool,
     stored: Vec<Record>,
     strikes: Vec<Strike>,
 }
@@ -109,6 +111,7 @@ impl World {
             clients: Side::Source,
             held: false,
             guardian: false,
+            stopped: false,
             stored: Vec::new(),
             strikes: strikes.to_vec(),
         }
@@ -124,6 +127,8 @@ impl World {
         assert!(!self.target_open || self.decision == Decision::Switch, "opened early: {self:?}");
         assert!(!self.source_open || self.decision != Decision::Switch, "un-fenced late: {self:?}");
         assert!(!self.held || self.guardian, "held without a guardian: {self:?}");
+        let is_led_away = self.clients == Side::Target && self.decision != Decision::Switch;
+        assert!(!is_led_away || self.guardian, "led away without a guardian: {self:?}");
     }
 
     /// The source's dead-man after a silence of the tool, and then the guardian by its rules.
@@ -182,6 +187,7 @@ struct Process<'a> {
 impl Process<'_> {
     fn effect(&mut self, step: Step) -> Result<()> {
         match step {
+            Step::Quiesce => self.world.stopped = true,
             Step::Gate => {
                 if self.world.decision == Decision::Switch {
                     bail!("the target serves");
@@ -214,8 +220,11 @@ impl Process<'_> {
                 }
                 self.world.target_open = true;
             }
-            Step::Flip => self.world.clients = Side::Target,
-            Step::Release => self.world.held = false,
+            Step::Aim | Step::Flip => self.world.clients = Side::Target,
+            Step::Release => {
+                self.world.held = false;
+                self.world.stopped = false;
+            }
             _ => {}
         }
         self.world.effects.push(step);
@@ -234,12 +243,13 @@ impl Hands for Process<'_> {
             return Seen::Unknown("the server does not answer".into());
         }
         let done = match step {
+            Step::Quiesce => self.world.stopped,
             Step::Hold => self.world.held,
             Step::Fence => !self.world.source_open && self.fence,
             Step::Decide => self.world.decision == Decision::Switch,
             Step::Open => self.world.target_open,
-            Step::Flip => self.world.clients == Side::Target,
-            Step::Release => self.world.clients_are_free(),
+            Step::Aim | Step::Flip => self.world.clients == Side::Target,
+            Step::Release => self.world.clients_are_free() && !self.world.stopped,
             _ => self.world.effects.contains(&step),
         };
         if done { Seen::Done(Evidence::new()) } else { Seen::NotDone }
@@ -282,6 +292,12 @@ impl Hands for Process<'_> {
             }
             self.world.decision = Decision::Unwind;
             self.world.source_open = true;
+        }
+        if step == Step::Quiesce {
+            self.world.stopped = false;
+        }
+        if step == Step::Aim {
+            self.world.clients = Side::Source;
         }
         if step == Step::Hold {
             self.world.held = false;
@@ -381,7 +397,10 @@ fn run_until_settled(world: &mut World, course: &[Step], goal: Goal, waits: bool
     for _ in 0..8 {
         match run_once(world, course, goal) {
             Some(Outcome::Halted | Outcome::Degraded) | None => {}
-            Some(settled) => return settled,
+            Some(settled) => {
+                assert!(!world.stopped, "{settled:?} with workloads stopped: {world:?}");
+                return settled;
+            }
         }
         if waits {
             world.silence();
@@ -398,7 +417,7 @@ fn root_course() -> Vec<Step> {
 }
 
 fn child_course() -> Vec<Step> {
-    Step::ALL.into_iter().filter(|step| *step == Step::Arm || *step >= Step::Gate).collect()
+    Step::ALL.into_iter().filter(|step| *step == Step::Arm || *step >= Step::Quiesce).collect()
 }
 
 /// Follow, switch, and check; then again until it is switched. Every strike must have a good end.

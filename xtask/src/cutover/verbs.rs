@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::cutover::approval::Approval;
 use crate::cutover::beginning::prepare;
-use crate::cutover::drive::drive;
+use crate::cutover::drive::{Log, drive};
 use crate::cutover::ending::{ending, judge};
 use crate::cutover::engine::{Interrupt, Options};
 use crate::cutover::event::{Outcome, Side, Story};
@@ -21,7 +21,7 @@ use crate::cutover::planned::{Planned, approve, plan, survey};
 use crate::cutover::refusals;
 use crate::cutover::search;
 use crate::cutover::step::Step;
-use crate::cutover::steps::certify;
+use crate::cutover::steps::{aim, certify};
 use crate::cutover::way_back;
 use crate::failure::Failure;
 use crate::pg::endpoint::Endpoint;
@@ -213,6 +213,10 @@ async fn turn(operation: &Operation, direction: Direction) -> Result<Outcome> {
         (Phase::Copying | Phase::Finished, _) => {
             Err(not_now(verb, latest.phase(), &latest.header.run))
         }
+        // Whatever else is done: nobody may be left waiting.
+        (Phase::Switched, true) if !State::of(&latest.records).is_done(Step::Release) => {
+            resume(operation, latest, Goal::Switch).await
+        }
         (Phase::Switched, true) => Ok(Outcome::Switched),
         (_, true) if is_outdated(operation, latest).await? => {
             resume(operation, latest, Goal::Remove).await?;
@@ -349,12 +353,14 @@ async fn resume(operation: &Operation, run_to_resume: &Run, goal: Goal) -> Resul
 }
 
 /// The steps that a run has: a child inherits the copy, and search is made where it was asked for.
-pub fn course(header: &Header, plan: &Plan) -> Vec<Step> {
+pub fn course(header: &Header, plan: &Plan, options: &Options) -> Vec<Step> {
     let is_root = header.parent.is_none();
     let has = |step: &Step| match step {
+        Step::Quiesce => options.workloads.is_some(),
+        Step::Aim => !options.routes.aimed().is_empty(),
         Step::Migrate => is_root && plan.search.is_some(),
         Step::Arm => !plan.without_way_back,
-        step => is_root || *step >= Step::Gate,
+        step => is_root || *step >= Step::Quiesce,
     };
     Step::ALL.into_iter().filter(has).collect()
 }
@@ -364,8 +370,9 @@ async fn run(operation: &Operation, journal: Journal, goal: Goal) -> Result<Outc
     if operation.interrupt.is_requested() {
         return Err(Failure::interrupted("interrupted before anything had begun").into());
     }
+    aim::refuse_without_routes(journal.records(), &operation.options.routes)?;
     let mut opened = Opened::begin(operation, journal, goal.verb()).await?;
-    let course = course(&opened.engine.header, &opened.engine.plan);
+    let course = course(&opened.engine.header, &opened.engine.plan, &opened.engine.options);
     let outcome = drive(&course, &mut opened.journal, &mut opened.engine).await;
     let direction = opened.engine.header.direction;
     let journal = opened.end().await;

@@ -11,15 +11,17 @@ use super::object::{Object, at, items};
 use super::rules::HOLDS_DATA;
 use super::{Rendered, read};
 use crate::failure::Failure;
+use crate::kube::Kubectl;
 use crate::process::Invocation;
 
 /// How long a cluster may take to say who it is.
 const REACH_LIMIT: Duration = Duration::from_secs(30);
+/// How long it may take to judge or compare everything that is rendered.
+const CALL_LIMIT: Duration = Duration::from_secs(120);
 
 /// A cluster that kubectl reaches.
 pub struct Cluster {
-    program: std::path::PathBuf,
-    context: Option<String>,
+    kubectl: Kubectl,
 }
 
 /// What a diff with the cluster says.
@@ -34,15 +36,11 @@ pub struct Live {
 impl Cluster {
     /// The cluster of a context of kubectl; the current one where none is named.
     pub fn new(program: impl Into<std::path::PathBuf>, context: Option<String>) -> Cluster {
-        Cluster { program: program.into(), context }
+        Cluster { kubectl: Kubectl::new(program, None, context) }
     }
 
     fn kubectl(&self, arguments: &[&str]) -> Invocation {
-        let context = self.context.iter().flat_map(|context| ["--context", context.as_str()]);
-        Invocation::new(&self.program)
-            .arguments(context)
-            .arguments(arguments)
-            .deadline(Duration::from_secs(120))
+        self.kubectl.call().arguments(arguments).deadline(CALL_LIMIT)
     }
 
     /// Asks whether the cluster answers at all, so that its silence is not taken for a refusal.

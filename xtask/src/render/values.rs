@@ -14,6 +14,7 @@ use explain::{Field, values};
 
 pub mod around;
 pub mod choice;
+pub mod clients;
 pub mod cutover;
 pub mod explain;
 pub mod nearest;

@@ -6,6 +6,7 @@
 //! could not read its file. Only what `SHOW DATABASES` tells afterwards counts.
 
 pub mod ini;
+mod probe;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use tokio_postgres::SimpleQueryMessage;
 
 use crate::failure::Failure;
 use crate::pg::endpoint::{Endpoint, Session, identifier};
-use crate::route::{Objection, file};
+use crate::route::{Objection, file, objection};
 
 /// What the tool's console sessions are called.
 const SESSION_NAME: &str = "xtask console";
@@ -39,6 +40,7 @@ pub struct PgBouncer {
     inis: Vec<PathBuf>,
     clients: PathBuf,
     limit: Duration,
+    probe: Option<String>,
 }
 
 /// One process, by its console.
@@ -90,7 +92,20 @@ impl PgBouncer {
             .into_iter()
             .map(|console| Process { console, session: Arc::default() })
             .collect();
-        PgBouncer { processes, inis, clients, limit }
+        PgBouncer { processes, inis, clients, limit, probe: None }
+    }
+
+    /// The same where every process dials a Service, which another route leads: nothing is written.
+    /// `probe` is a second database of PgBouncer's that dials the same Service and is never held:
+    /// by it the tool sees where the held clients will come out.
+    #[must_use]
+    pub fn dialling_a_service(self, probe: &str) -> PgBouncer {
+        PgBouncer { probe: Some(probe.into()), inis: Vec::new(), ..self }
+    }
+
+    /// The database that is never held, where processes dial a Service.
+    pub fn probe(&self) -> Option<&str> {
+        self.probe.as_deref()
     }
 
     /// The consoles **with their passwords**, for the guardian.
@@ -140,7 +155,11 @@ impl PgBouncer {
             }
         }
         for process in &self.processes {
-            all.extend(process.objections(&alias, serving).await);
+            all.extend(process.objections(&alias, serving, self.probe.is_some()).await);
+        }
+        // Where a console is not as it should be, a probe says nothing more.
+        if all.is_empty() && self.probe.is_some() {
+            all.extend(self.probe_objections(serving).await);
         }
         all
     }
@@ -180,6 +199,9 @@ impl PgBouncer {
     /// # Errors
     /// A file cannot be written, or a process still leads to another server.
     pub async fn point(&self, server: &Endpoint) -> Result<()> {
+        if self.probe.is_some() {
+            return self.await_probes(server).await;
+        }
         let alias = self.alias()?;
         self.write(&alias, server)?;
         let points = self.processes.iter().map(|process| process.point(&alias, server));
@@ -203,6 +225,9 @@ impl PgBouncer {
     /// # Errors
     /// A process does not answer.
     pub async fn points_at(&self, server: &Endpoint) -> Result<bool> {
+        if self.probe.is_some() {
+            return self.probes_reach(server).await;
+        }
         let states = self.states().await?;
         Ok(states.iter().flatten().all(|state| state.leads_to(server)))
     }
@@ -225,6 +250,11 @@ impl PgBouncer {
     /// A process leads elsewhere, and its clients go on waiting; or it does not answer.
     pub async fn let_in(&self, server: &Endpoint) -> Result<()> {
         let alias = self.alias()?;
+        if self.probe.is_some() {
+            // Who waits any longer is better told by an error.
+            let seen = self.await_probes(server).await;
+            return self.release().await.and(seen);
+        }
         self.write(&alias, server)?;
         let all = self.processes.iter().map(|process| async {
             process.point(&alias, server).await?;
@@ -241,7 +271,12 @@ impl PgBouncer {
 }
 
 impl Process {
-    async fn objections(&self, alias: &str, serving: &Endpoint) -> Vec<Objection> {
+    async fn objections(
+        &self,
+        alias: &str,
+        serving: &Endpoint,
+        dials_a_service: bool,
+    ) -> Vec<Objection> {
         let console = &self.console;
         let mut state = match self.state(alias).await {
             Ok(Some(state)) => state,
@@ -256,7 +291,7 @@ impl Process {
             }
         };
         let mut all = Vec::new();
-        if !state.leads_to(serving) {
+        if !dials_a_service && !state.leads_to(serving) {
             let problem = format!(
                 "PgBouncer at {console} leads database {alias} to {}, and the server that serves \
                  is {}:{}/{}",
@@ -367,9 +402,14 @@ impl Process {
 
     /// The pooling of a database that sets none of its own.
     async fn usual_pool_mode(&self) -> Result<String> {
+        self.setting("pool_mode").await
+    }
+
+    /// A setting of the process.
+    async fn setting(&self, name: &str) -> Result<String> {
         let settings = self.rows("SHOW CONFIG").await?.unwrap_or_default();
-        let mode = settings.iter().find(|row| field(row, "key").as_deref() == Some("pool_mode"));
-        Ok(mode.and_then(|row| field(row, "value")).unwrap_or_default())
+        let found = settings.iter().find(|row| field(row, "key").as_deref() == Some(name));
+        Ok(found.and_then(|row| field(row, "value")).unwrap_or_default())
     }
 
     /// Gives a command; no where nobody listens.
@@ -429,10 +469,6 @@ fn is_nobody_there(error: &anyhow::Error) -> bool {
     cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
-fn objection(name: &'static str, problem: String, fix: &str) -> Objection {
-    Objection { name, problem, fix: fix.into() }
-}
-
 impl fmt::Debug for PgBouncer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let consoles: Vec<&Endpoint> =
@@ -443,6 +479,7 @@ impl fmt::Debug for PgBouncer {
             .field("inis", &self.inis)
             .field("clients", &self.clients)
             .field("limit", &self.limit)
+            .field("probe", &self.probe)
             .finish()
     }
 }

@@ -10,7 +10,7 @@ use xtask::pg::endpoint::Endpoint;
 use crate::tool::{Said, Tool, sql};
 
 /// The values of an environment beside its cutover: none of them says anything of these servers.
-const VALUES: &str = "
+pub const VALUES: &str = "
 platform: compose
 image: {version: '0.25.3'}
 engine: postgres

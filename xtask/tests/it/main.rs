@@ -3,6 +3,7 @@
 
 mod backup;
 mod backups;
+mod cluster;
 mod crash;
 mod ddl;
 mod environments;

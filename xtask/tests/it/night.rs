@@ -1,7 +1,6 @@
 //! A night on real servers: the sample with clients that write to it, the real program, which a
 //! test may kill, freeze or interrupt, and an eye that never sees two open sides.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,9 +20,11 @@ use xtask::workload::{self, APPLICATION, History, Load, Workload};
 use crate::support::{about_backups, eventually, fresh_database, pair};
 use crate::workload::PASSWORD;
 use eye::Eye;
+pub use tail::Tail;
 pub use tool::{Ended, Tool};
 
 mod eye;
+mod tail;
 mod tool;
 
 /// Small enough to be filled and copied in about a second.
@@ -74,7 +75,17 @@ pub struct Night {
     identities: [i64; 2],
     phases: Vec<i64>,
     eye: Eye,
+    environment: Option<Environment>,
 }
+
+/// An environment whose values say what the command line does not.
+struct Environment {
+    workspace: PathBuf,
+    path: String,
+}
+
+/// The database in PgBouncer that is never held, where PgBouncer dials a Service.
+pub const PROBE: &str = "probe";
 
 impl Night {
     /// A night in fresh databases of this name on the shared pair.
@@ -84,15 +95,54 @@ impl Night {
 
     /// A night in fresh databases of this name on a pair.
     pub async fn on(pair: &Pair, name: &str) -> Night {
-        Night::with(pair, name, 0).await
+        Night::with(pair, name, 0, None, RATE).await
     }
 
     /// A night whose clients are pooled by so many processes of PgBouncer.
     pub async fn pooled(name: &str, processes: usize) -> Night {
-        Night::with(pair().await, name, processes).await
+        Night::with(pair().await, name, processes, None, RATE).await
     }
 
-    async fn with(pair: &Pair, name: &str, processes: usize) -> Night {
+    /// A night whose clients are pooled by a PgBouncer that dials a port of this machine, where a
+    /// cluster leads it on; with so many transactions per second.
+    pub async fn led(name: &str, dialled: u16, rate: f64) -> Night {
+        let night = Night::with(pair().await, name, 1, Some(dialled), rate).await;
+        let ini = night.poolers[0].ini();
+        let text = std::fs::read_to_string(&ini).expect("the configuration can be read");
+        let probe = format!("[databases]\n{PROBE} = host=127.0.0.1 port={dialled} dbname={name}\n");
+        let text = text.replace("[databases]\n", &probe) + "server_login_retry = 1\n";
+        // Written in place: the file keeps its owner.
+        std::fs::write(&ini, text).expect("the file is ours");
+        let console = night.poolers[0].console().connect_as_client("test").await;
+        console.expect("it answers").simple_query("RELOAD").await.expect("it reads its file");
+        night
+    }
+
+    /// The file with the connection string of the writers.
+    pub fn endpoint_file(&self) -> PathBuf {
+        self.folder.path().join("endpoint")
+    }
+
+    /// Has every verb take from the values of environment `night` what the command line leaves
+    /// out, with programs of this folder before all others.
+    pub fn in_environment(&mut self, values: &str, programs: &Path) {
+        let workspace = self.folder.path().join("workspace");
+        std::fs::create_dir_all(workspace.join("templates")).expect("the folder is ours");
+        std::fs::create_dir_all(workspace.join("infra/values")).expect("the folder is ours");
+        let file = workspace.join("infra/values/night.yaml");
+        std::fs::write(file, values).expect("the folder is ours");
+        let path = xtask::config::text("PATH").expect("there is a PATH");
+        let path = format!("{}:{path}", programs.display());
+        self.environment = Some(Environment { workspace, path });
+    }
+
+    async fn with(
+        pair: &Pair,
+        name: &str,
+        processes: usize,
+        dialled: Option<u16>,
+        rate: f64,
+    ) -> Night {
         let source = fresh_database(&pair.source.endpoint("postgres"), name).await;
         let target = fresh_database(&pair.target.endpoint("postgres"), name).await;
         let ours = source.connect("test").await.expect("the source answers");
@@ -107,12 +157,14 @@ impl Night {
         let folder = tempfile::tempdir().expect("a folder");
         let endpoint_file = folder.path().join("endpoint");
         let client = source.with_user(APPLICATION, PASSWORD);
-        let poolers = start_poolers(pair, name, processes, &client).await;
+        let behind = dialled.map(|port| Endpoint::new("127.0.0.1", port, name, "", ""));
+        let pooled = behind.map_or_else(|| client.clone(), |behind| client.at_server_of(&behind));
+        let poolers = start_poolers(pair, name, processes, &pooled).await;
         let route = poolers.first().map_or_else(|| client.clone(), |first| first.through(&client));
         file::write(&endpoint_file, &route).expect("a route");
         password_file(folder.path(), &poolers);
         let load = Load {
-            rate: Some(RATE),
+            rate: Some(rate),
             writers: 4,
             seed: 7,
             endpoint_file,
@@ -129,6 +181,7 @@ impl Night {
             target,
             folder,
             identities,
+            environment: None,
         };
         night.traffic(Server::Plain).await;
         night
@@ -145,26 +198,30 @@ impl Night {
     }
 
     fn invocation(&self, arguments: &[&str]) -> Invocation {
-        let route = self.folder.path().join("endpoint");
         let mut pooled = Vec::new();
-        for pooler in &self.poolers {
+        for pooler in self.poolers.iter().filter(|_| self.environment.is_none()) {
             let (console, ini) = (pooler.console().to_string(), pooler.ini());
             let ini = ini.to_str().expect("a plain path").to_string();
             pooled.extend(["--pgbouncer".into(), console, "--pgbouncer-ini".into(), ini]);
         }
-        Invocation::new(env!("CARGO_BIN_EXE_xtask"))
+        let invocation = Invocation::new(env!("CARGO_BIN_EXE_xtask"))
             .arguments(arguments)
             .arguments(about_backups(arguments))
             .arguments(pooled)
             .variable("PGPASSFILE", self.folder.path().join(PASSWORD_FILE))
-            .arguments(["--jobs", "2", "--endpoint-file"])
-            .argument(route)
-            .argument("--journal-dir")
+            .arguments(["--jobs", "2", "--journal-dir"])
             .argument(self.folder.path())
             .argument("--bindir")
             .argument(&self.bindir)
             .variable("XTASK_SOURCE", self.operators[0].secret_conninfo())
-            .variable("XTASK_TARGET", self.operators[1].secret_conninfo())
+            .variable("XTASK_TARGET", self.operators[1].secret_conninfo());
+        match &self.environment {
+            None => invocation.argument("--endpoint-file").argument(self.endpoint_file()),
+            Some(environment) => invocation
+                .arguments(["--env", "night"])
+                .folder(&environment.workspace)
+                .variable("PATH", &environment.path),
+        }
     }
 
     /// Runs a verb to its end.
@@ -291,6 +348,11 @@ impl Night {
         }
     }
 
+    /// What `cutover status` says to a person.
+    pub async fn status(&self) -> String {
+        self.invocation(&["cutover", "status"]).output().await.expect("status runs").stdout
+    }
+
     /// Waits for a write on one side by a client that nobody helps but what a dead tool left.
     pub async fn is_let_in(&self, server: Server) {
         let served = self.load.wait_for(Some(self.identity(server)), 1, DEAD_TOOL_LIMIT).await;
@@ -409,44 +471,6 @@ fn password_file(folder: &Path, poolers: &[Pooler]) {
     std::fs::write(&file, lines.concat()).expect("the folder is ours");
     let private = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(&file, private).expect("the file is ours");
-}
-
-/// What was appended to the journals of a folder since a moment.
-pub struct Tail {
-    folder: PathBuf,
-    seen: BTreeMap<PathBuf, usize>,
-    text: String,
-}
-
-impl Tail {
-    /// From now on.
-    pub fn of(folder: &Path) -> Tail {
-        let mut tail = Tail { folder: folder.into(), seen: BTreeMap::new(), text: String::new() };
-        tail.read();
-        tail.text.clear();
-        tail
-    }
-
-    fn read(&mut self) {
-        for entry in std::fs::read_dir(&self.folder).expect("the folder can be listed").flatten() {
-            let path = entry.path();
-            let is_journal = path.extension().is_some_and(|extension| extension == "jsonl");
-            let length = entry.metadata().map_or(0, |metadata| metadata.len());
-            let seen = self.seen.get(&path).copied().unwrap_or(0);
-            if !is_journal || usize::try_from(length).expect("a small file") <= seen {
-                continue;
-            }
-            let bytes = std::fs::read(&path).expect("a journal can be read");
-            self.text.push_str(&String::from_utf8_lossy(&bytes[seen..]));
-            self.seen.insert(path, bytes.len());
-        }
-    }
-
-    /// Whether this text has been written by now.
-    pub fn shows(&mut self, text: &str) -> bool {
-        self.read();
-        self.text.contains(text)
-    }
 }
 
 /// Says where a signal landed; the harness shows it where a test fails.

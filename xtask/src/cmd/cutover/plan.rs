@@ -191,7 +191,7 @@ fn effects(jobs: usize, planned: &Planned) -> String {
          load      {jobs} sessions that read, {jobs} that write on the target\n\
          stays     at a rollback: whatever only the target has, such as search tables and indexes",
         setting("pause limit"),
-        setting("route"),
+        setting("routes"),
         setting("on ddl"),
     )
 }

@@ -9,7 +9,7 @@ use super::Finding;
 use crate::cutover::event::Side;
 use crate::cutover::verbs::Operation;
 use crate::pg::endpoint::{APPLICATION_NAME, Session, identifier};
-use crate::route::Route;
+use crate::route::Routes;
 
 /// Clients that do not come by the route.
 pub const AROUND: &str = "around-the-route";
@@ -43,30 +43,31 @@ pub(super) async fn around_the_route(
     source: &Session,
 ) -> Result<Vec<Finding>> {
     let now = sessions(source).await?;
-    let Some(route) = &operation.options.route else {
+    let routes = &operation.options.routes;
+    if routes.is_empty() {
         return Ok(vec![without_route(&now)]);
-    };
-    let strangers: Vec<Sessions> = match route.pooler() {
+    }
+    let strangers: Vec<Sessions> = match routes.pooler() {
         Some(pooler) => {
             let poolers = addresses(&pooler.hosts()).await;
             now.into_iter().filter(|one| !comes_from(one, &poolers)).collect()
         }
-        None => match route.client() {
-            Ok(client) => now.into_iter().filter(|one| one.role != client.user).collect(),
+        None => match routes.client(&operation.source).await {
+            Ok(Some(client)) => now.into_iter().filter(|one| one.role != client.user).collect(),
             // What is wrong with it is a finding of the plan.
-            Err(_) => Vec::new(),
+            Ok(None) | Err(_) => Vec::new(),
         },
     };
-    Ok(judge(route, &strangers))
+    Ok(judge(routes, &strangers))
 }
 
-fn judge(route: &Route, strangers: &[Sessions]) -> Vec<Finding> {
+fn judge(routes: &Routes, strangers: &[Sessions]) -> Vec<Finding> {
     if strangers.is_empty() {
         return vec![Finding::ok(AROUND, "every client of now comes by the route")];
     }
-    let lead = match route {
-        Route::PgBouncer(_) => "point it at PgBouncer",
-        _ => "let it read the route",
+    let lead = match routes.pooler() {
+        Some(_) => "point it at PgBouncer",
+        None => "let it read the route",
     };
     let tell = |one: &Sessions| {
         let found = format!("{}: not by the route, so a switch cuts them off", one.title());
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_stranger_is_named() {
-        let route = Route::File("endpoint".into());
+        let route = Routes::from(crate::route::Route::File("endpoint".into()));
         assert_eq!(judge(&route, &[])[0].level, Level::Ok);
         let found = judge(&route, &[some("reports", Some("10.0.0.6"))]);
         assert_eq!(found[0].level, Level::Warn);

@@ -17,15 +17,17 @@ const SEND_LIMIT: Duration = Duration::from_millis(500);
 /// # Errors
 /// The route cannot be written.
 pub async fn act(engine: &mut Engine) -> Result<()> {
-    let Some(route) = engine.options.route.clone() else { return Ok(()) };
-    route.point(&engine.target.endpoint).await?;
+    if engine.options.routes.is_empty() {
+        return Ok(());
+    }
+    engine.options.routes.point(&engine.target.endpoint).await?;
     send_away(engine).await;
     Ok(())
 }
 
 /// Sends those away who came to the fenced side meanwhile; they find the target now.
 pub async fn send_away(engine: &mut Engine) {
-    if engine.options.route.is_none() {
+    if engine.options.routes.is_empty() {
         // Where they go is the operator's, and they would only come again.
         return;
     }
@@ -46,9 +48,9 @@ fn too_slow<T>(_: tokio::time::error::Elapsed) -> Result<T> {
 /// # Errors
 /// The route cannot be read.
 pub async fn look(engine: &Engine) -> Result<Seen> {
-    let Some(route) = &engine.options.route else {
+    if engine.options.routes.is_empty() {
         return Ok(Seen::Done(evidence! { "route": "none: point the clients at the target now" }));
-    };
-    let is_there = route.points_at(&engine.target.endpoint).await?;
+    }
+    let is_there = engine.options.routes.points_at(&engine.target.endpoint).await?;
     Ok(if is_there { Seen::Done(evidence! {}) } else { Seen::NotDone })
 }

@@ -17,7 +17,7 @@ use crate::failure::{Failure, tolerate};
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::replication;
 use crate::pg::sequences::SequenceReader;
-use crate::route::Route;
+use crate::route::Routes;
 
 /// How long the tool may be silent before the dead-man un-fences the source.
 pub const DEAD_MAN_PATIENCE: Duration = Duration::from_secs(3);
@@ -87,9 +87,7 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     if !engine.plan.without_way_back {
         catch_slot_up(&target, &engine.back()).await?;
     }
-    if let Some(route) = &engine.options.route {
-        rehearse(route, &engine.source.endpoint).await?;
-    }
+    rehearse(&engine.options.routes, &engine.source.endpoint).await?;
     let attempt = decision::begin_attempt(&source, &engine.header.run, engine.epoch).await?;
     engine.attempt.guard = Some(arm_dead_man(engine).await?);
     start_guardian(engine, attempt).await
@@ -105,24 +103,24 @@ async fn close_for_searchers(engine: &Engine, target: &Session) -> Result<()> {
 }
 
 /// Points clients at where they are: what could not be done in the pause shows itself before it.
-async fn rehearse(route: &Route, source: &Endpoint) -> Result<()> {
-    if route.pooler().is_none() {
-        return Ok(());
-    }
-    let objections = route.objections(source).await;
+async fn rehearse(routes: &Routes, source: &Endpoint) -> Result<()> {
+    let objections = routes.objections(source).await;
     if let Some(objection) = objections.into_iter().next() {
         return Err(Failure::failed(objection.problem).hint(objection.fix).into());
     }
-    route.point(source).await
+    match routes.pooler() {
+        Some(pooler) => pooler.point(source).await,
+        None => Ok(()),
+    }
 }
 
-/// Starts who lets the clients go should this process die while a pooler holds them.
+/// Starts who lets the clients go, and leads back what was led elsewhere, should this process die.
 async fn start_guardian(engine: &mut Engine, attempt: i64) -> Result<()> {
-    let Some(pooler) = engine.options.route.as_ref().and_then(Route::pooler) else {
+    if !engine.options.routes.needs_guardian() {
         return Ok(());
-    };
+    }
     let sides = [&engine.source.endpoint, &engine.target.endpoint];
-    let request = guardian::Request::new(&engine.header, attempt, sides, pooler);
+    let request = guardian::Request::new(&engine.header, attempt, sides, &engine.options.routes);
     engine.attempt.guardian = Some(Guardian::start(&request, &engine.options.folder).await?);
     Ok(())
 }
@@ -312,8 +310,7 @@ async fn start_heartbeat(
 /// The source cannot be asked.
 pub async fn look(engine: &mut Engine) -> Result<Seen> {
     let source = engine.source.session().await?;
-    let holds = engine.options.route.as_ref().is_some_and(|route| route.pooler().is_some());
-    if holds && !engine.attempt.guardian_is_alive() {
+    if engine.options.routes.needs_guardian() && !engine.attempt.guardian_is_alive() {
         return Ok(Seen::NotDone);
     }
     let Some(guard) = &engine.attempt.guard else { return Ok(Seen::NotDone) };
@@ -356,6 +353,8 @@ pub async fn undo(engine: &mut Engine) -> Result<()> {
         // Before another attempt: its last look must not come upon that one's held clients.
         guardian.dismiss().await;
     }
+    // The source is open by now, so clients may be led back; before, they could not wait for that.
+    engine.options.routes.aim(&engine.source.endpoint).await?;
     holder::end(&source, &engine.header.run).await?;
     holder::end(&target, &engine.header.run).await?;
     if fence::is_searchable(&target).await? {

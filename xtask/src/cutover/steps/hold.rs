@@ -13,11 +13,11 @@ use crate::failure::Failure;
 /// # Errors
 /// A transaction does not end in time, or a process does not answer; nobody is held then.
 pub async fn act(engine: &mut Engine) -> Result<()> {
-    let Some(route) = engine.options.route.clone() else { return Ok(()) };
-    if route.pooler().is_some() && !engine.attempt.guardian_is_alive() {
+    let routes = engine.options.routes.clone();
+    if routes.pooler().is_some() && !engine.attempt.guardian_is_alive() {
         bail!("the guardian of the clients is gone; see guardian.log beside the journal");
     }
-    let Err(error) = route.hold().await else { return Ok(()) };
+    let Err(error) = routes.hold().await else { return Ok(()) };
     let source = engine.source.session().await?;
     let Some((who, fix)) = gate::oldest_transaction(&source, std::time::Duration::ZERO).await?
     else {
@@ -31,11 +31,11 @@ pub async fn act(engine: &mut Engine) -> Result<()> {
 /// # Errors
 /// The pooler cannot be asked.
 pub async fn look(engine: &Engine) -> Result<Seen> {
-    let Some(route) = &engine.options.route else { return Ok(Seen::Done(evidence! {})) };
-    if !route.is_held().await? {
+    let routes = &engine.options.routes;
+    if !routes.is_held().await? {
         return Ok(Seen::NotDone);
     }
-    Ok(Seen::Done(match route.pooler() {
+    Ok(Seen::Done(match routes.pooler() {
         Some(_) => evidence! { "clients": "held" },
         None => evidence! {},
     }))
@@ -46,8 +46,5 @@ pub async fn look(engine: &Engine) -> Result<Seen> {
 /// # Errors
 /// A process still holds them; the guardian goes on trying.
 pub async fn undo(engine: &Engine) -> Result<()> {
-    match &engine.options.route {
-        Some(route) => route.release().await,
-        None => Ok(()),
-    }
+    engine.options.routes.release().await
 }

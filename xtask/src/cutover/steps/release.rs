@@ -1,43 +1,115 @@
-//! `release`: held clients go on, and a client can write on the target through the route: seen,
-//! not assumed.
+//! `release`: held clients go on, stopped workloads are given back what they had, and a client can
+//! write on the target through the route: seen, not assumed.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cutover::drive::Seen;
+use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::steps::evidence;
+use crate::cutover::stopped;
+use crate::kube::workloads::{Former, Kind};
 use crate::pg::endpoint::Endpoint;
 
 /// How long to go on trying to get in as a client.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
+/// How long pods that read a Secret may take to start and to connect.
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(30);
+/// How often they are looked for.
+const ARRIVAL_EVERY: Duration = Duration::from_millis(250);
 
-/// Lets the clients go on that a pooler holds back. Whether they get in is for `look`.
+/// Lets the clients go on that a pooler holds back, and gives workloads back what they had. Neither
+/// waits for the other to succeed. Whether clients get in is for `look`.
 ///
 /// # Errors
-/// A process still holds its clients.
-pub async fn act(engine: &mut Engine) -> Result<()> {
-    let Some(route) = engine.options.route.clone() else { return Ok(()) };
-    route.release().await?;
-    // It looks for itself that nobody is held any more; nobody waits for that.
-    drop(engine.attempt.guardian.take());
-    Ok(())
+/// A process still holds its clients, or a workload is still stopped.
+pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
+    let released = engine.options.routes.release().await;
+    if released.is_ok() {
+        // It looks for itself that nobody is held any more; nobody waits for that.
+        drop(engine.attempt.guardian.take());
+    }
+    released.and(start_workloads(engine, log).await)
 }
 
-/// Done when a client's session reaches the target and may write there.
+/// Starts what was stopped. Who runs migrations at its start is held back until a client was seen
+/// on the target: elsewhere it would make tables. So is ArgoCD, which might start it.
+async fn start_workloads(engine: &Engine, log: &mut dyn Log) -> Result<()> {
+    let cluster = engine.options.workloads.as_ref().map(|workloads| &workloads.cluster);
+    let is_harmless =
+        |one: &Former| !one.workload.migrates && one.workload.kind != Kind::Application;
+    let harmless = stopped::restore(cluster, log, &engine.story, is_harmless).await;
+    if stopped::open(log.records()).is_some() {
+        enter(engine).await.context("workloads that migrate at their start are held back")?;
+        stopped::restore(cluster, log, &engine.story, |_| true).await?;
+    }
+    harmless
+}
+
+/// Done when a client's session reaches the target and may write there, and nothing that the run
+/// has stopped is stopped any more.
 ///
 /// # Errors
 /// No client gets in within [`RELEASE_LIMIT`].
-pub async fn look(engine: &mut Engine) -> Result<Seen> {
+pub async fn look(engine: &mut Engine, log: &dyn Log) -> Result<Seen> {
+    let user = enter(engine).await?;
+    if stopped::open(log.records()).is_some() {
+        return Ok(Seen::NotDone);
+    }
+    Ok(Seen::Done(match arrivals(engine, &user).await? {
+        Some(arrived) => evidence! { "as": user, "arrived": arrived },
+        None => evidence! { "as": user },
+    }))
+}
+
+/// Where a Secret leads clients: how many sessions of theirs are on the target. A Secret that is
+/// written is no client that has read it.
+///
+/// # Errors
+/// Pods run, and none of them has arrived within [`ARRIVAL_LIMIT`].
+async fn arrivals(engine: &mut Engine, user: &str) -> Result<Option<i64>> {
+    let secrets = engine.options.routes.secrets();
+    if secrets.is_empty() {
+        return Ok(None);
+    }
+    let target = engine.target.session().await?;
+    let begun = Instant::now();
+    while begun.elapsed() < ARRIVAL_LIMIT {
+        let sql = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND backend_type = 'client backend'
+                     AND usename = $1 AND application_name NOT LIKE 'xtask%'";
+        let arrived: i64 = target.query_one(sql, &[&user]).await?.get(0);
+        if arrived > 0 {
+            return Ok(Some(arrived));
+        }
+        tokio::time::sleep(ARRIVAL_EVERY).await;
+    }
+    for secret in &secrets {
+        let stopped = engine.options.workloads.iter().flat_map(|workloads| &workloads.all);
+        let stopped = stopped.filter(|one| one.kind == Kind::Deployment).map(|one| &one.name);
+        for name in secret.restarts.iter().chain(stopped) {
+            if secret.runs(name).await? {
+                bail!("pods of {name} run, and none has arrived within {ARRIVAL_LIMIT:?}");
+            }
+        }
+    }
+    engine.story.warning(format!(
+        "nobody has arrived at the target within {ARRIVAL_LIMIT:?}, and no pod runs that could: \
+         see whether kube-controller-manager is at work"
+    ));
+    Ok(Some(0))
+}
+
+/// Enters as a client, and says as whom.
+async fn enter(engine: &Engine) -> Result<String> {
     let begun = Instant::now();
     loop {
-        let client = match &engine.options.route {
-            Some(route) => route.client()?,
-            None => engine.target.endpoint.clone(),
-        };
+        let server = &engine.target.endpoint;
+        let client = engine.options.routes.client(server).await?;
+        let client = client.unwrap_or_else(|| server.clone());
         match try_as_client(engine, &client).await {
-            Ok(()) => return Ok(Seen::Done(evidence! { "as": client.user })),
+            Ok(()) => return Ok(client.user),
             Err(error) if begun.elapsed() > RELEASE_LIMIT => return Err(error),
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }

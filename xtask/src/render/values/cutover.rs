@@ -4,6 +4,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::choice::OnDdl;
+use super::clients::{Led, Quiesce};
 use super::explain::{Explain, Field, values};
 use super::scalar::{AbsolutePath, Cidr, DnsName, Identifier, Seconds, SecretKey, Variable};
 use crate::pg::conninfo::Parameters;
@@ -29,6 +30,11 @@ values! {
         endpoint_file: Option<AbsolutePath> = None;
         /// The PgBouncer that clients connect to; left out where there is none.
         pgbouncer: Option<PgBouncer> = None;
+        /// What else leads clients, in this order; before the endpoint file and PgBouncer, programs
+        /// after them.
+        routes: Vec<Led> = Vec::new();
+        /// What a switch stops in the cluster; left out where PgBouncer can hold all clients.
+        quiesce: Option<Quiesce> = None;
         /// Brings search to the target in the run, as the engine of the environment has it; left
         /// out where the run brings none.
         search: Option<Search> = None;
@@ -89,8 +95,12 @@ values! {
     pub struct PgBouncer {
         /// The admin console of each process.
         consoles: Vec<Login>;
-        /// The configuration files with the line of the clients' database, which are rewritten.
-        ini: Vec<AbsolutePath>;
+        /// The configuration files with the line of the clients' database, which are rewritten;
+        /// none where it dials a Service.
+        ini: Vec<AbsolutePath> = Vec::new();
+        /// A second database of its own that dials the same Service and is never held, where it
+        /// dials one: by it the tool sees where held clients will come out.
+        probe: Option<Identifier> = None;
     }
 
     /// What a run brings of search.
@@ -283,9 +293,14 @@ impl Cutover {
                 "pgbouncer",
                 "endpoint_file",
             ),
+            (self.quiesce.is_some() && self.cluster.is_none(), "quiesce", "cluster"),
+            (!self.routes.is_empty() && self.cluster.is_none(), "routes", "cluster"),
             (self.source.is_some() && self.target.is_none(), "source", "target"),
             (self.target.is_some() && self.source.is_none(), "target", "source"),
         ];
+        if !self.routes.iter().all(Led::is_one) {
+            return Err("cutover.routes: each is `service`, `secret` or `command`".into());
+        }
         match missing.iter().find(|(is_missing, ..)| *is_missing) {
             Some((_, what, needed)) => Err(format!("cutover: {what} needs `cutover.{needed}`")),
             None => Ok(()),
