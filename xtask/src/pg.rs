@@ -5,6 +5,7 @@ pub mod copy;
 pub mod digest;
 pub mod endpoint;
 pub mod facts;
+pub mod folder;
 pub mod replication;
 pub mod rights;
 pub mod sequences;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::cutover::lineage::Lineage;
 use crate::cutover::samples;
 use crate::failure::Failure;
-use crate::pg::endpoint::private_folder;
+use crate::pg::folder::private_folder;
 
 mod chart;
 mod facts;

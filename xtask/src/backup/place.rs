@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::backup::manifest::{FILE, FileSum, PROOF};
 use crate::failure::{Failure, tolerate};
-use crate::pg::endpoint::private_folder;
+use crate::pg::folder::private_folder;
 
 /// What the name of a backup ends with until it is whole.
 pub const PART: &str = ".part";

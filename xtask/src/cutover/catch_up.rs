@@ -12,7 +12,8 @@ use crate::cutover::event::Story;
 use crate::cutover::header::Header;
 use crate::cutover::journal;
 use crate::failure::Failure;
-use crate::pg::endpoint::{Endpoint, private_folder};
+use crate::pg::endpoint::Endpoint;
+use crate::pg::folder::private_folder;
 use crate::pg::state;
 
 /// Journals as the servers keep them: run, lines. Where both have one, the longer.

@@ -215,8 +215,9 @@ mod tests {
         let rules: Vec<&str> = refusals::RULES.iter().map(|rule| rule.name).collect();
         let entries = page.lines().filter_map(|line| line.strip_prefix("### refusal: "));
         // A run that is there already is told in the place of a target that is not empty, and what
-        // a pooler lacks only where there is one.
-        let of_a_choice = |name: &&str| name.starts_with("run-") || name.starts_with("pgbouncer-");
+        // a pooler, a route or a cluster lacks only where there is one.
+        let choices = ["run-", "pgbouncer-", "cluster-", "route-", "workload-"];
+        let of_a_choice = |name: &&str| choices.iter().any(|choice| name.starts_with(choice));
         for name in entries.filter(|name| !of_a_choice(name)) {
             assert!(rules.contains(&name), "{name} has no row");
         }

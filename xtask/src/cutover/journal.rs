@@ -19,7 +19,7 @@ use crate::cutover::plan::hex;
 use crate::cutover::samples::Samples;
 use crate::cutover::step::Step;
 use crate::failure::{Failure, tolerate};
-use crate::pg::endpoint::private_folder;
+use crate::pg::folder::private_folder;
 
 /// An open journal.
 pub struct Journal {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Result;
 
 use crate::cutover::event::{Event, Record, Story};
-use crate::pg::endpoint::private_folder;
+use crate::pg::folder::private_folder;
 
 /// How many points of one curve a record holds at most.
 const MOST_POINTS: usize = 240;

@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -438,20 +437,6 @@ pub fn literal(text: &str) -> String {
     } else {
         format!("'{}'", text.replace('\'', "''"))
     }
-}
-
-/// The folder in which a journal, a dump or a log of a run may be written, made 0700.
-///
-/// # Errors
-/// The folder cannot be made.
-pub fn private_folder(folder: &Path) -> Result<PathBuf> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("make {}", folder.display()))?;
-    Ok(folder.to_path_buf())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use minijinja::value::Serde;
 use serde::Serialize;
 
 use super::{page, write_private};
-use crate::pg::endpoint::private_folder;
+use crate::pg::folder::private_folder;
 
 /// The least width of a bar, in percent: what is near nothing is seen all the same.
 const LEAST_WIDTH: f64 = 0.5;

@@ -13,8 +13,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// How often new WAL is begun meanwhile: a server counts in whole files.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// Lets the server keep no WAL for slots, and writes WAL until one is given up. There may be none by
-/// now that anybody follows by.
+/// Lets the server keep no WAL for slots, and writes WAL until one is given up. There may be none
+/// by now that anybody follows by.
 pub(super) async fn give_up(scene: &Scene<'_>) -> Result<Wound> {
     let endpoint = scene.world.endpoint(scene.draw.server);
     let server = endpoint.with_database("postgres");
