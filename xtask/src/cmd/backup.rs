@@ -6,8 +6,10 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use crate::backup::{BackupPolicy, Kind};
+use crate::cmd::environment::Chosen;
 use crate::config;
 use crate::pg::endpoint::Endpoint;
+use crate::render::values::cutover::RunBackup;
 use crate::ui::Ui;
 
 mod create;
@@ -85,6 +87,33 @@ impl PolicyArguments {
             scratch: self.backup_scratch.as_deref().map(Endpoint::parse).transpose()?,
             command: self.backup_command.clone(),
             has_no_backup: self.i_have_no_backup,
+        })
+    }
+}
+
+impl PolicyArguments {
+    /// What the arguments mean; where they say nothing, what the values of the environment say.
+    ///
+    /// # Errors
+    /// As [`PolicyArguments::policy`]; or a password is not where the values say.
+    pub async fn policy_or_written(&self, chosen: &mut Chosen) -> Result<BackupPolicy> {
+        let given = self.policy()?;
+        let says_something = given.kind.is_some() || given.has_no_backup;
+        let given = chosen.pick("--backup", says_something.then_some(given), |_| None);
+        let written = chosen.cutover().and_then(|cutover| cutover.backup.as_ref());
+        Ok(match (given, written) {
+            (Some(given), _) => given,
+            (None, None) => BackupPolicy::default(),
+            (None, Some(RunBackup { folder: Some(folder), scratch, .. })) => {
+                let scratch = match scratch {
+                    Some(login) => Some(chosen.login(login).await?),
+                    None => None,
+                };
+                BackupPolicy::dump(PathBuf::from(folder), scratch)
+            }
+            (None, Some(RunBackup { command, .. })) => {
+                command.as_ref().map(BackupPolicy::external).unwrap_or_default()
+            }
         })
     }
 }

@@ -258,13 +258,14 @@ impl RunArguments {
         Ok(operation)
     }
 
-    /// The same, and what the target shall have of search.
+    /// The same, and what the target shall have of search, and what is done about a backup.
     ///
     /// # Errors
     /// As [`RunArguments::operation`]; or there is no workspace.
-    pub async fn operation_with_search(
+    pub async fn operation_of_start(
         &self,
         search: &SearchArguments,
+        backup: &PolicyArguments,
         ui: &Ui,
     ) -> Result<Operation> {
         let mut chosen = Chosen::read(self.environment.as_deref())?;
@@ -280,22 +281,8 @@ impl RunArguments {
             operation.options.search = Some(search.layout.choice(engine, &mut chosen));
         }
         operation.options.migrations = search.layout.folder_or_none();
+        operation.options.backup = backup.policy_or_written(&mut chosen).await?;
         operation.origin = origin(&chosen, ui);
-        Ok(operation)
-    }
-
-    /// The same, and what is done about a backup.
-    ///
-    /// # Errors
-    /// As [`RunArguments::operation_with_search`]; or the policy says half of what it must.
-    pub async fn operation_of_start(
-        &self,
-        search: &SearchArguments,
-        backup: &PolicyArguments,
-        ui: &Ui,
-    ) -> Result<Operation> {
-        let mut operation = self.operation_with_search(search, ui).await?;
-        operation.options.backup = backup.policy()?;
         Ok(operation)
     }
 

@@ -65,7 +65,7 @@ pub fn tell_skipped(reason: &str) {
 /// What a verb that begins a run must be told besides: the data of tests is made up, so nobody
 /// needs a backup of it. Nothing where the test speaks of backups itself.
 pub fn about_backups(arguments: &[&str]) -> Option<&'static str> {
-    let begins = matches!(arguments, ["cutover", "start" | "plan", ..]);
+    let begins = matches!(arguments, ["cutover", "start" | "plan", ..] | ["doctor", ..]);
     let speaks = arguments.iter().any(|argument| argument.contains("backup"));
     (begins && !speaks).then_some("--i-have-no-backup")
 }

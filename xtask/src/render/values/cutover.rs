@@ -35,6 +35,8 @@ values! {
         routes: Vec<Led> = Vec::new();
         /// What a switch stops in the cluster; left out where PgBouncer can hold all clients.
         quiesce: Option<Quiesce> = None;
+        /// What is done about a backup before a run; left out where the command line says so.
+        backup: Option<RunBackup> = None;
         /// Brings search to the target in the run, as the engine of the environment has it; left
         /// out where the run brings none.
         search: Option<Search> = None;
@@ -101,6 +103,16 @@ values! {
         /// A second database of its own that dials the same Service and is never held, where it
         /// dials one: by it the tool sees where held clients will come out.
         probe: Option<Identifier> = None;
+    }
+
+    /// A backup before a run: a proved dump into a folder, else a program of yours.
+    pub struct RunBackup {
+        /// The folder that dumps have their folders in.
+        folder: Option<AbsolutePath> = None;
+        /// The server on which the dump is proved; a throw-away one where left out.
+        scratch: Option<Login> = None;
+        /// What a shell runs in the place of a dump.
+        command: Option<String> = None;
     }
 
     /// What a run brings of search.
