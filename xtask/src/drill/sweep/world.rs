@@ -157,7 +157,7 @@ impl World {
             told: 0,
         };
         world.lead_clients(stage).await?;
-        let start = world.run(stage, &["cutover", "start"]).await?;
+        let start = world.run(stage, &["cutover", "start", "--i-have-no-backup"]).await?;
         match start.code {
             Some(0) => Ok(world),
             code => bail!("the copy ended with {code:?}: {}", start.told),
