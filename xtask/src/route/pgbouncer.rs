@@ -203,21 +203,26 @@ impl PgBouncer {
             return self.await_probes(server).await;
         }
         let alias = self.alias()?;
-        self.write(&alias, server)?;
+        let written = self.write(&alias, server);
         let points = self.processes.iter().map(|process| process.point(&alias, server));
-        join_all(points).await.into_iter().collect()
+        let pointed = join_all(points).await.into_iter().collect();
+        written.and(pointed)
     }
 
+    /// Rewrites every file that can be: one that cannot must not hold up the clients of the others.
     fn write(&self, alias: &str, server: &Endpoint) -> Result<()> {
-        for path in &self.inis {
-            let describe = || format!("rewrite {}", path.display());
-            let former = std::fs::read_to_string(path).with_context(describe)?;
-            let text = ini::rewrite(&former, alias, server).with_context(describe)?;
+        let rewrite = |path: &PathBuf| {
+            let former = std::fs::read_to_string(path)?;
+            let text = ini::rewrite(&former, alias, server)?;
             if text != former {
-                file::replace(path, &text).with_context(describe)?;
+                file::replace(path, &text)?;
             }
-        }
-        Ok(())
+            anyhow::Ok(())
+        };
+        let describe = |path: &PathBuf| format!("rewrite {}", path.display());
+        let written: Vec<Result<()>> =
+            self.inis.iter().map(|path| rewrite(path).with_context(|| describe(path))).collect();
+        written.into_iter().collect()
     }
 
     /// Whether every process leads to the server of `server`.
@@ -255,12 +260,13 @@ impl PgBouncer {
             let seen = self.await_probes(server).await;
             return self.release().await.and(seen);
         }
-        self.write(&alias, server)?;
+        let written = self.write(&alias, server);
         let all = self.processes.iter().map(|process| async {
             process.point(&alias, server).await?;
             process.release(&alias).await
         });
-        join_all(all).await.into_iter().collect()
+        let let_in = join_all(all).await.into_iter().collect();
+        written.and(let_in)
     }
 
     async fn states(&self) -> Result<Vec<Option<State>>> {
