@@ -74,8 +74,10 @@ impl Scene<'_> {
 
 /// What must be taken away again.
 pub enum Wound {
-    /// Nothing.
+    /// Nothing: the fault found nobody to strike.
     Nothing,
+    /// A tool that is dead.
+    Killed,
     /// A tool that stands still.
     Frozen,
     /// Servers that are down.
@@ -230,7 +232,7 @@ impl Fault {
 pub async fn lift(wound: Wound, scene: &Scene<'_>) -> Result<Written> {
     let mut written = Written::default();
     match wound {
-        Wound::Nothing => {}
+        Wound::Nothing | Wound::Killed => {}
         Wound::Frozen => process::thaw(scene)?,
         Wound::Down(servers) => server::start(&servers, scene).await?,
         Wound::Network => network::clear(scene),

@@ -27,11 +27,11 @@ use tool::{Ended, Tool};
 use world::{Server, Stage, World};
 
 pub mod draw;
+pub mod eye;
 pub mod links;
 pub mod tool;
 pub mod world;
 
-mod eye;
 mod rules;
 mod tally;
 
@@ -159,26 +159,13 @@ impl Sweeper {
             Some(world) => world,
             None => self.new_world().await?,
         };
-        if world.serves != drawn.verb.leaves() {
-            // Only where the ones before came elsewhere than drawn.
-            let verb = Verb::away_from(world.serves);
-            let turned = world.run(&self.stage, verb.arguments()).await?;
-            anyhow::ensure!(turned.code == Some(0), "without a fault: {}", turned.told);
-            world.serves = verb.reaches();
-        }
-        let mut turn = Turn::begin(&self.stage, &mut world, drawn).await?;
-        let cycle = match turn.run().await {
-            Ok(()) => turn.end().await?,
-            Err(error) => {
-                turn.broken.push(format!("{error:#}"));
-                turn.end().await?
-            }
-        };
-        let can_go_on = cycle.broken.is_empty() && cycle.codes.last() == Some(&Some(0));
-        let is_lost = matches!(cycle.way_back, WayBack::Lost(_));
-        if !cycle.broken.is_empty() {
+        let turned = turn(&self.stage, &mut world, drawn).await;
+        if !turned.as_ref().is_ok_and(|cycle| cycle.broken.is_empty()) {
             keep(&world.folder, &self.place(drawn.cycle), &self.stage)?;
         }
+        let cycle = turned?;
+        let can_go_on = cycle.broken.is_empty() && cycle.codes.last() == Some(&Some(0));
+        let is_lost = matches!(cycle.way_back, WayBack::Lost(_));
         if can_go_on && !is_lost {
             self.world = Some(world);
         } else {
@@ -195,6 +182,26 @@ impl Sweeper {
     fn place(&self, cycle: u32) -> PathBuf {
         let options = &self.stage.options;
         options.keep.join(format!("sweep-{}-{cycle}", options.seed))
+    }
+}
+
+/// Goes the way that was drawn, under its fault, and holds it against the rules.
+async fn turn(stage: &Stage, world: &mut World, drawn: &Draw) -> Result<Cycle> {
+    if world.serves != drawn.verb.leaves() {
+        // Only where the ones before came elsewhere than drawn.
+        let verb = Verb::away_from(world.serves);
+        let turned = world.run(stage, verb.arguments()).await?;
+        anyhow::ensure!(turned.code == Some(0), "without a fault: {}", turned.told);
+        world.serves = verb.reaches();
+    }
+    let mut turn = Turn::begin(stage, world, drawn).await?;
+    match turn.run().await {
+        Ok(()) => turn.end().await,
+        Err(error) => {
+            let first = format!("{error:#}");
+            turn.broken.push(first.clone());
+            turn.end().await.context(first)
+        }
     }
 }
 
@@ -288,15 +295,13 @@ impl<'a> Turn<'a> {
         let stands_before = drawn.moment == Moment::Before;
         if stands_before {
             wound = drawn.fault.inject(&self.scene(None)).await.context("inject")?;
-            self.struck = true;
         }
         let mut tool = self.world.spawn(stage, drawn.verb.arguments())?;
-        if !stands_before {
-            self.struck = tool.reaches(drawn.moment).await?;
-            if self.struck {
-                wound = drawn.fault.inject(&self.scene(Some(&tool))).await.context("inject")?;
-            }
+        if !stands_before && tool.reaches(drawn.moment).await? {
+            wound = drawn.fault.inject(&self.scene(Some(&tool))).await.context("inject")?;
         }
+        // What did not happen excuses nothing.
+        self.struck = !matches!(wound, Wound::Nothing);
         self.wait_under().await;
         self.written = faults::lift(wound, &self.scene(Some(&tool))).await.context("lift")?;
         tool.ended().await
@@ -334,12 +339,17 @@ impl<'a> Turn<'a> {
         served.context("a dead tool keeps clients waiting")
     }
 
+    /// What was at work in this cycle, if anything.
+    fn fault(&self) -> Option<Fault> {
+        self.struck.then_some(self.drawn.fault)
+    }
+
     /// Holds an end of the verb against the rules. Who was told no goes on where it was.
     async fn judge(&mut self, ended: &Ended, is_struck: bool) -> Result<()> {
         self.codes.push(ended.code);
-        let is_struck = is_struck && self.struck;
-        let (fault, code, told) = (self.drawn.fault, ended.code, ended.told.as_str());
-        let objection = rules::objection(Seen { fault, is_struck, code, told });
+        let is_killed = is_struck && self.struck && self.drawn.fault == Fault::Kill;
+        let (fault, code, told) = (self.fault(), ended.code, ended.told.as_str());
+        let objection = rules::objection(Seen { fault, is_killed, code, told });
         self.broken.extend(objection);
         match ended.code {
             Some(0) => {
@@ -362,7 +372,12 @@ impl<'a> Turn<'a> {
     async fn end(mut self) -> Result<Cycle> {
         let has_ended = self.codes.last() == Some(&Some(0));
         let (way_back, warnings) = self.way_back(has_ended).await?;
-        let fault = self.drawn.fault;
+        if !has_ended && let Err(error) = self.is_served(self.world.serves, 1, TRAFFIC_LIMIT).await
+        {
+            // Whatever the verb could not do, nobody may be left waiting.
+            self.broken.push(format!("{error:#}"));
+        }
+        let fault = self.fault();
         let objection = if has_ended {
             rules::objection_to_way_back(fault, &way_back)
         } else {
@@ -389,7 +404,7 @@ impl<'a> Turn<'a> {
         Ok(Cycle {
             cycle: drawn.cycle,
             verb: drawn.verb,
-            fault,
+            fault: drawn.fault,
             moment: drawn.moment,
             detail,
             struck,

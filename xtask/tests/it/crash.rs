@@ -43,7 +43,7 @@ async fn killed_at_every_step_on_the_way_there() {
         night.serves_unless_decided(Server::Plain).await;
     }
     night.succeeds(&start).await;
-    night.watch(true);
+    night.watch();
     for step in steps(Step::Gate, Step::Certify) {
         night.kill_at(SWITCH, step).await;
         night.serves_unless_decided(Server::Plain).await;
@@ -61,7 +61,7 @@ async fn killed_at_every_step_on_the_way_there() {
 async fn killed_at_every_step_on_the_way_back() {
     let mut night = Night::begin("killed_back").await;
     night.succeeds(START).await;
-    night.watch(true);
+    night.watch();
     night.succeeds(SWITCH).await;
     night.turned_to(Server::Paradedb).await;
     night.kill_at(ROLLBACK, Step::Arm).await;
@@ -99,7 +99,7 @@ async fn until_dead_man_or_decided(night: &Night) {
 async fn frozen_in_the_pause() {
     let mut night = Night::begin("frozen").await;
     night.succeeds(START).await;
-    night.watch(true);
+    night.watch();
     for step in steps(Step::Fence, Step::Decide) {
         let mut tool = night.spawn(SWITCH);
         if tool.reaches(step).await {
@@ -124,7 +124,7 @@ async fn frozen_in_the_pause() {
 async fn interrupted_in_the_pause() {
     let mut night = Night::begin("interrupted").await;
     night.succeeds(START).await;
-    night.watch(true);
+    night.watch();
     for step in [Step::Gate, Step::Fence, Step::Drain, Step::Pin] {
         let mut tool = night.spawn(SWITCH);
         assert!(tool.reaches(step).await, "{step} is never reached");
@@ -151,7 +151,7 @@ async fn interrupted_in_the_pause() {
 async fn killed_again_while_clearing_away() {
     let mut night = Night::begin("killed_twice").await;
     night.succeeds(START).await;
-    night.watch(true);
+    night.watch();
     for verb in [SWITCH, ROLLBACK] {
         let (old, new) = match verb == SWITCH {
             true => (Server::Plain, Server::Paradedb),
@@ -173,7 +173,7 @@ async fn both_servers_crash_between_detach_and_armed() {
     let pair = own_pair().await;
     let mut night = Night::on(&pair, "crashed").await;
     night.succeeds(START).await;
-    night.watch(true);
+    night.watch();
     let steps = [Step::Detach, Step::Pin, Step::Decide, Step::Open, Step::Release, Step::Reverse];
     for (turn, step) in steps.into_iter().enumerate() {
         let (verb, new) = match turn % 2 {
@@ -204,7 +204,7 @@ async fn the_serving_side_crashes_while_it_is_certified() {
     let pair = own_pair().await;
     let mut night = Night::on(&pair, "certified").await;
     night.succeeds(START).await;
-    night.watch(true);
+    night.watch();
     let mut tool = night.spawn(SWITCH);
     assert!(tool.reaches(Step::Certify).await, "it is never certified");
     tool.signal(Signal::STOP);
@@ -247,7 +247,7 @@ async fn postgres_15_as_the_source() {
     let pair = pair::up(&options, &Story::silent()).await.expect("a pair starts");
     let mut night = Night::on(&pair, "fifteen").await;
     night.succeeds(START).await;
-    night.watch(true);
+    night.watch();
     night.kill_at(SWITCH, Step::Detach).await;
     night.serves_unless_decided(Server::Plain).await;
     for (verb, server) in

@@ -2,6 +2,7 @@
 //! test may kill, freeze or interrupt, and an eye that never sees two open sides.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -9,6 +10,7 @@ use tempfile::TempDir;
 use xtask::cutover::event::{Event, Story};
 use xtask::cutover::lineage::Lineage;
 use xtask::cutover::step::Step;
+use xtask::drill::sweep::eye::Eye;
 use xtask::ledger;
 use xtask::pg::endpoint::Endpoint;
 use xtask::process::Invocation;
@@ -19,11 +21,9 @@ use xtask::workload::{self, APPLICATION, History, Load, Workload};
 
 use crate::support::{about_backups, eventually, fresh_database, pair};
 use crate::workload::PASSWORD;
-use eye::Eye;
 pub use tail::Tail;
 pub use tool::{Ended, Tool};
 
-mod eye;
 mod tail;
 mod tool;
 
@@ -74,7 +74,7 @@ pub struct Night {
     load: Workload,
     identities: [i64; 2],
     phases: Vec<i64>,
-    eye: Eye,
+    eye: OnceLock<Eye>,
     environment: Option<Environment>,
 }
 
@@ -171,7 +171,7 @@ impl Night {
             application_name: "trading".into(),
         };
         let night = Night {
-            eye: Eye::open(&source, &target),
+            eye: OnceLock::new(),
             bindir: pair.target.bindir().to_path_buf(),
             load: Workload::start(load).expect("the load is sound"),
             phases: vec![identities[0]],
@@ -325,10 +325,10 @@ impl Night {
         seen.expect("clients are served");
     }
 
-    /// The eye judges from now on, or no longer: before `schema` and after a removal both sides are
-    /// open, and nobody writes to the target.
-    pub fn watch(&self, watches: bool) {
-        self.eye.watch(watches);
+    /// The eye looks from now on: before `schema` both sides are open, and nobody writes to the
+    /// target.
+    pub fn watch(&self) {
+        self.eye.get_or_init(|| Eye::open(&self.source, &self.target));
     }
 
     /// Waits until `cutover status` says that the way back is armed: after a crash it takes a
@@ -417,9 +417,10 @@ impl Night {
     }
 
     /// The same; says what clients saw.
-    pub async fn ends_with(self, server: Server) -> History {
+    pub async fn ends_with(mut self, server: Server) -> History {
         let serving = self.endpoint(server).clone();
-        self.eye.close();
+        let saw_two = self.eye.take().is_some_and(Eye::close);
+        assert!(!saw_two, "both sides were open at the same time");
         let holders = self.holders();
         let history = self.load.stop().await.expect("the writers end");
         let verdict = ledger::check(&history, &serving, &self.phases).await.expect("it is read");

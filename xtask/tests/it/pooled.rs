@@ -26,7 +26,7 @@ macro_rules! needs_pgbouncer {
 async fn following(name: &str, processes: usize) -> Night {
     let night = Night::pooled(name, processes).await;
     night.succeeds(START).await;
-    night.watch(true);
+    night.watch();
     night
 }
 

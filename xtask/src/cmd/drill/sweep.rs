@@ -59,6 +59,9 @@ pub async fn run(arguments: &super::Arguments, ui: &Ui) -> Result<()> {
         source_bindir: arguments.source_bindir.clone(),
         target_bindir: arguments.target_bindir.clone(),
     };
+    if options.cycles == 0 {
+        return Err(Failure::usage("a sweep needs at least one turn").hint("--cycles N").into());
+    }
     let story = ui.story();
     story.note(format!("seed {}, {} turns", options.seed, options.cycles));
     let tell = |cycle: &Cycle| match ui.format() {
@@ -91,8 +94,9 @@ pub async fn run(arguments: &super::Arguments, ui: &Ui) -> Result<()> {
 /// The command that makes just this turn again.
 fn again(options: &SweepOptions, given: &[Fault], cycle: u32) -> String {
     let mut command = format!(
-        "cargo xtask drill --sweep --seed {} --only {cycle} --rate {} --writers {}",
-        options.seed, options.rate, options.writers
+        "cargo xtask drill --sweep --seed {} --only {cycle} --rate {} --writers {} \
+         --scale {}",
+        options.seed, options.rate, options.writers, options.scale
     );
     if !given.is_empty() {
         let names: Vec<&str> = given.iter().map(|fault| fault.name()).collect();

@@ -8,7 +8,7 @@ use super::{Scene, Wound};
 /// Kills the tool as nothing can be more killed.
 pub(super) fn kill(scene: &Scene<'_>) -> Result<Wound> {
     scene.tool.map_or(Ok(()), |tool| tool.signal(Signal::KILL))?;
-    Ok(Wound::Nothing)
+    Ok(Wound::Killed)
 }
 
 /// Stops the tool between two instructions.

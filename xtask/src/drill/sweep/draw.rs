@@ -150,7 +150,9 @@ pub fn draw(seed: u64, cycle: u32, faults: &[Fault]) -> Draw {
 fn moment(random: &mut StdRng, fault: Fault) -> Moment {
     let steps: Vec<Step> = Step::ALL
         .into_iter()
+        // A turn of a sweep has no cluster, so nothing to aim.
         .filter(|step| *step == Step::Arm || (Step::Gate..=Step::Certify).contains(step))
+        .filter(|step| *step != Step::Aim)
         .collect();
     let step = steps[random.random_range(0..steps.len())];
     let jitter = Duration::from_millis(random.random_range(0..=JITTER));

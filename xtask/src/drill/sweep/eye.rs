@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use crate::pg::endpoint::{Endpoint, Session};
 
 /// How often it looks.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Looks until it is closed or dropped.
 pub struct Eye {

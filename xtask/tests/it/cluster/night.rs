@@ -89,7 +89,7 @@ impl Clustered {
         );
         night.in_environment(&format!("{VALUES}{cutover}"), stand.programs());
         night.succeeds(START).await;
-        night.watch(true);
+        night.watch();
         let mut clustered = Clustered { night, stand, before: Vec::new() };
         clustered.before = clustered.now();
         clustered

@@ -81,7 +81,7 @@ async fn pods_follow_a_secret_there_and_back_and_are_seen_to_arrive() {
     );
     night.in_environment(&format!("{VALUES}{cutover}"), stand.programs());
     night.succeeds(START).await;
-    night.watch(true);
+    night.watch();
     // The guardian does for the pods what a dead tool cannot.
     night.kill_at(SWITCH, Step::Flip).await;
     night.is_let_in(Server::Paradedb).await;

@@ -105,7 +105,7 @@ async fn killed_in_the_middle_of_the_copy() {
     night.kill_holders().await;
     drop(kept);
     night.succeeds(START).await;
-    night.watch(true);
+    night.watch();
     let batches = batches(&night);
     assert_eq!(batches.len(), 2);
     assert_eq!(batches[1], (2, vec![("public".to_string(), KEPT.to_string())]));
@@ -171,7 +171,7 @@ async fn servers_restarted_in_the_middle_of_the_copy() {
     let ended = tool.ended().await;
     assert_eq!(ended.code, Some(0), "{}", ended.told);
     night.succeeds(SWITCH).await;
-    night.watch(true);
+    night.watch();
     night.turned_to(Server::Paradedb).await;
     night.ends(Server::Paradedb).await;
     pair.down().await.expect("nothing is left");
@@ -193,7 +193,7 @@ async fn the_copy_gives_way_where_asked_to() {
     let ended = tool.ended().await;
     assert_eq!(ended.code, Some(0), "{}", ended.told);
     assert_eq!(batches(&night).len(), 2);
-    night.watch(true);
+    night.watch();
     night.succeeds(SWITCH).await;
     night.turned_to(Server::Paradedb).await;
     night.succeeds(&finish(name)).await;
