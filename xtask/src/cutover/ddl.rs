@@ -22,7 +22,7 @@ use crate::cutover::opening::Opened;
 use crate::cutover::plan::Plan;
 use crate::cutover::steps::arm;
 use crate::cutover::verbs::{Operation, not_now};
-use crate::cutover::{fence, search};
+use crate::cutover::{fence, search, topology};
 use crate::failure::{Failure, tolerate};
 use crate::pg::endpoint::Session;
 use crate::pg::{facts, replication, state, survey};
@@ -31,6 +31,7 @@ use change::{Change, Order};
 
 mod apply;
 mod change;
+mod rights;
 
 pub use apply::Maker;
 
@@ -87,6 +88,11 @@ fn present(operation: &Operation) -> Result<(Run, bool)> {
     let phase = lineage.phase();
     let latest = lineage.runs.pop().context("a lineage is never empty")?;
     match phase {
+        Phase::Switched if latest.plan()?.without_way_back => Err(Failure::refused(
+            "nobody follows any more: the run was begun with --without-way-back",
+        )
+        .hint("cargo xtask cutover finish, then change the schema as usual")
+        .into()),
         Phase::Switched => Ok((latest, true)),
         Phase::Following if latest.header.parent.is_none() => Ok((latest, false)),
         Phase::Following => Err(Failure::refused(
@@ -243,7 +249,7 @@ async fn flow(opened: &mut Opened, is_switched: bool) -> Result<Flow> {
             subscriptions: engine.subscriptions(&opened.journal),
             reader: engine.role(direction),
             markers: engine.markers(&opened.journal),
-            idle: Some(engine.back()),
+            idle: (!engine.plan.without_way_back).then(|| engine.back()),
         },
     })
 }
@@ -263,6 +269,9 @@ async fn try_everywhere(flow: &Flow, change: &Change, request: &Request) -> Resu
     let rehearsal = rehearse(&flow.follower, change, request).await?;
     if change.order == Order::FollowerFirst {
         rehearse(&flow.serving, change, request).await?;
+    }
+    if !rehearsal.tables.is_empty() && !flow.serving.is_superuser {
+        rights::assert_may_let_read(&flow.serving).await?;
     }
     Ok(rehearsal.tables)
 }
@@ -367,9 +376,13 @@ async fn complete(
     is_switched: bool,
 ) -> Result<()> {
     enable(flow).await?;
+    if fence::is_searchable(&flow.follower).await? {
+        // What is new may have partitions, which its own trigger says nothing about.
+        topology::guard_copies(&flow.follower).await?;
+    }
     if !wanted.tables.is_empty() {
         follow(flow, opened.engine.options.catch_up_limit).await?;
-        if !is_switched {
+        if !is_switched && !opened.engine.plan.without_way_back {
             // A subscription that is off learns of new tables only when it is made.
             replication::unsubscribe(&flow.serving, &opened.engine.back()).await?;
             arm::act(&mut opened.engine).await?;
@@ -421,6 +434,7 @@ async fn replan(opened: &mut Opened) -> Result<()> {
     plan.published.retain(|table| there.contains(&title(table)));
     plan.superuser_clients = before.superuser_clients;
     plan.search = before.search;
+    plan.without_way_back = before.without_way_back;
     plan.kept = before.kept;
     plan.left_behind = before.left_behind;
     let value = serde_json::to_value(&plan)?;

@@ -464,7 +464,12 @@ impl Hands for Engine {
         if step == Step::Hold {
             self.attempt.pause_began = Some(Instant::now());
         }
-        self.sessions().await?;
+        // A lock that was lost says so at once, where a server that is gone would not answer.
+        self.assert_ownership(step).await?;
+        let left = self.pause_left();
+        tokio::time::timeout(left, self.sessions())
+            .await
+            .context("reach both servers in time")??;
         self.bind_sessions(true);
         let acted = self.act_in_pause(step, log).await;
         self.bind_sessions(false);

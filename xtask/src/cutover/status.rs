@@ -270,9 +270,10 @@ async fn warnings(
         all.push(danger);
     }
     let back = latest.header.object(latest.header.direction.opposite(), 1);
+    let wants_way_back = latest.plan().is_ok_and(|plan| !plan.without_way_back);
     let followings = [
         (Some(source), slot, "the target follows no more"),
-        (target, back, "there would be no way back"),
+        (target.filter(|_| wants_way_back), back, "there would be no way back"),
     ];
     for (session, slot, what) in followings.into_iter().filter(|_| phase == Phase::Following) {
         let Some(session) = session else { continue };

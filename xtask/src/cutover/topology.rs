@@ -25,7 +25,6 @@ use crate::pg::state::{self, Lock};
 struct Follower {
     session: Session,
     lock: Lock,
-    tables: Vec<(String, String)>,
 }
 
 /// Lets ParadeDB answer searches while plain PostgreSQL serves. Safe to run twice.
@@ -35,11 +34,22 @@ struct Follower {
 /// that others keep locked leaves it as it was.
 pub async fn enter(operation: &Operation) -> Result<()> {
     let follower = follower(operation).await?;
-    fence::guard_tables(&follower.session, &follower.tables).await?;
+    guard_copies(&follower.session).await?;
     fence::open_for_search(&follower.session).await?;
     drop(follower.lock);
     operation.story.note("ParadeDB answers searches; its copied tables take no writes");
     Ok(())
+}
+
+/// Puts the fence's trigger on every table but those of search. Partitions as well: a statement that
+/// names one fires nothing of its root.
+///
+/// # Errors
+/// A table stays locked by others for too long.
+pub async fn guard_copies(follower: &Session) -> Result<()> {
+    let mut tables = fence::unguarded_tables(follower).await?;
+    tables.retain(|(_, table)| !search::is_named(table));
+    fence::guard_tables(follower, &tables).await
 }
 
 /// Closes the whole fence of the follower again; those who search there are cut off. Does nothing
@@ -115,7 +125,5 @@ async fn follower(operation: &Operation) -> Result<Follower> {
     let session = server.own_session("search").await?;
     let operator = format!("{}:{}", config::host(), std::process::id());
     let lock = Lock::take(&operation.target, &operator).await?;
-    let tables = latest.plan()?.published;
-    let tables = tables.into_iter().filter(|(_, table)| !search::is_named(table)).collect();
-    Ok(Follower { session, lock, tables })
+    Ok(Follower { session, lock })
 }

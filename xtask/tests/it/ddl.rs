@@ -7,7 +7,7 @@ use crate::support::eventually;
 use crate::tool::{Tool, ask, sql, until};
 
 /// Writes a file with a change beside the journals.
-fn file(tool: &Tool, name: &str, text: &str) -> String {
+pub fn file(tool: &Tool, name: &str, text: &str) -> String {
     let path: PathBuf = tool.journals().with_file_name(name);
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_string()

@@ -5,6 +5,7 @@ use xtask::cutover::refusals::Refusal;
 use xtask::pg::endpoint::Endpoint;
 use xtask::workload::{APPLICATION, Reason};
 
+use crate::ddl::file;
 use crate::night::{Night, ROLLBACK, START, SWITCH, Server};
 use crate::support::{fresh_databases, own_pair, pair};
 use crate::tool::{EXAMPLE, Said, Tool, sql};
@@ -52,7 +53,7 @@ async fn a_night_of_an_owner_forth_and_back_and_forth() {
     let [source, target] = keepers.try_into().expect("two");
     night.operated_by(source, target);
     night.succeeds(START).await;
-    night.watch(true);
+    night.watch();
     for (verb, side) in
         [(SWITCH, Server::Paradedb), (ROLLBACK, Server::Plain), (SWITCH, Server::Paradedb)]
     {
@@ -203,8 +204,16 @@ async fn without_the_right_to_subscribe_there_is_no_way_back_if_asked_so() {
     tool.run(&["cutover", "start", "--without-way-back"]).await.expect(0);
     tool.run(&["rollback", "--yes"]).await.expect(0);
     tool.run(&["cutover", "start", "--without-way-back"]).await.expect(0);
-    assert_eq!(tool.status().await["way_back"]["state"], "not_needed");
+    let status = tool.status().await;
+    assert_eq!(status["way_back"]["state"], "not_needed");
+    assert_eq!(status["warnings"], serde_json::json!([]), "{status}");
+    // A change of schema brings no way back either.
+    let column = file(tool, "column.sql", "ALTER TABLE item ADD COLUMN colour text;\n");
+    tool.run(&["cutover", "ddl", &column]).await.expect(0);
+    let table = file(tool, "table.sql", "CREATE TABLE fresh (id integer PRIMARY KEY);\n");
+    tool.run(&["cutover", "ddl", &table]).await.expect(1).naming(&["GRANT pg_read_all_data"]);
     tool.run(&["cutover", "switch"]).await.expect(0);
+    tool.run(&["cutover", "ddl", &table]).await.expect(1).naming(&["nobody follows any more"]);
     let status = tool.status().await;
     assert_eq!(status["way_back"]["state"], "lost", "{status}");
     assert!(status["way_back"].to_string().contains("--without-way-back"), "{status}");

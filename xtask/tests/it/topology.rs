@@ -18,6 +18,12 @@ async fn following(name: &str) -> Tool {
     let (source, target) = fresh_databases(name).await;
     let engine = xtask::drill::engine(&target).await.expect("the target answers");
     sql(&source, EXAMPLE).await;
+    sql(
+        &source,
+        "CREATE TABLE day (at date, PRIMARY KEY (at)) PARTITION BY RANGE (at);
+         CREATE TABLE day_one PARTITION OF day FOR VALUES FROM ('2026-01-01') TO ('2026-01-02')",
+    )
+    .await;
     let tool = Tool::new(pair().await, source, target);
     tool.run(&["cutover", "start", "--engine", engine]).await.expect(0);
     tool

@@ -42,7 +42,9 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
 /// The plain server is always held against ParadeDB, whichever way the run went: what only ParadeDB
 /// has is outside, what it lacks is a difference.
 fn request(engine: &Engine, log: &dyn Log, sequences: SequenceRule) -> Request {
-    let barrier = Some(barrier(engine, log, Side::Target));
+    // Nothing would bring a barrier back. What differs then stands in the certificate.
+    let has_way_back = !engine.plan.without_way_back;
+    let barrier = has_way_back.then(|| barrier(engine, log, Side::Target));
     let (ours, theirs) = (engine.source.endpoint.clone(), engine.target.endpoint.clone());
     let is_forward = engine.header.direction == Direction::Forward;
     let mode = match (pins(log), is_forward) {
