@@ -1,5 +1,6 @@
 //! What is done about a backup before a database is moved, as a person or a file of values says it.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -39,6 +40,21 @@ pub struct BackupPolicy {
     pub command: Option<String>,
     /// That there is no backup, in so many words, for [`Kind::None`].
     pub has_no_backup: bool,
+}
+
+/// How, where to, and where it is proved. A command is not told: it may hold a key.
+impl fmt::Display for BackupPolicy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(how) = self.how() else { return formatter.write_str("nobody said") };
+        write!(formatter, "{}", format!("{how:?}").to_lowercase())?;
+        if let Some(folder) = &self.folder {
+            write!(formatter, " to {}", folder.display())?;
+        }
+        match &self.scratch {
+            Some(scratch) => write!(formatter, ", proved on {scratch}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A reason to say no.

@@ -98,7 +98,11 @@ impl PolicyArguments {
     /// As [`PolicyArguments::policy`]; or a password is not where the values say.
     pub async fn policy_or_written(&self, chosen: &mut Chosen) -> Result<BackupPolicy> {
         let given = self.policy()?;
-        let says_something = given.kind.is_some() || given.has_no_backup;
+        let says_something = given.kind.is_some()
+            || given.has_no_backup
+            || given.folder.is_some()
+            || given.scratch.is_some()
+            || given.command.is_some();
         let given = chosen.pick("--backup", says_something.then_some(given), |_| None);
         let written = chosen.cutover().and_then(|cutover| cutover.backup.as_ref());
         Ok(match (given, written) {

@@ -396,6 +396,8 @@ impl RunArguments {
             cutover.pgbouncer.as_ref().map(|it| it.ini.iter().map(PathBuf::from).collect())
         });
         let probe = chosen.cutover().and_then(|cutover| cutover.pgbouncer.as_ref()?.probe.clone());
+        // A file that is given by hand is to be written, whatever the values dial.
+        let probe = probe.filter(|_| self.pgbouncer_ini.is_empty());
         let limit = chosen.pick("--pause-clients-limit", self.pause_clients_limit, |_| None);
         match (endpoint_file, consoles.is_empty(), inis) {
             (Some(clients), false, Some(inis)) => {

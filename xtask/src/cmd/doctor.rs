@@ -28,6 +28,9 @@ pub struct Arguments {
     search: SearchArguments,
     #[command(flatten)]
     backup: PolicyArguments,
+    /// As for a run that cannot be turned back after its switch
+    #[arg(long)]
+    without_way_back: bool,
 }
 
 /// Asks, and prints one table.
@@ -36,7 +39,8 @@ pub struct Arguments {
 /// A check refuses, or a server was lost in the middle.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let (search, backup) = (&arguments.search, &arguments.backup);
-    let operation = arguments.run.operation_of_start(search, backup, ui).await?;
+    let mut operation = arguments.run.operation_of_start(search, backup, ui).await?;
+    operation.options.without_way_back = arguments.without_way_back;
     let chosen = Chosen::read(arguments.run.environment())?;
     let named = chosen.cutover().and_then(|cutover| cutover.cluster.as_ref());
     let cluster = named.map(|place| environment::cluster(&place.context)).transpose()?;

@@ -199,6 +199,8 @@ pub fn settings(operation: &Operation) -> BTreeMap<String, String> {
         ("catch-up limit", format!("{:?}", options.catch_up_limit)),
         ("on ddl", format!("{:?}", options.on_ddl).to_lowercase()),
         ("unlimited WAL", options.accepts_unlimited_wal.to_string()),
+        ("way back", if options.without_way_back { "none" } else { "kept" }.into()),
+        ("backup", options.backup.to_string()),
     ]);
     if let Some(choice) = &options.search {
         let roles = &choice.roles;

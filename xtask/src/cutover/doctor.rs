@@ -117,8 +117,14 @@ pub async fn examine(
     }
     let mut data = None;
     if let [source, target] = sessions.as_slice() {
-        all.extend(servers(operation, source, target).await?);
-        data = Some(data_bytes(source).await?);
+        let (phase, served_by) = stand(operation)?;
+        let copies = matches!(phase, Phase::Absent | Phase::Finished);
+        // Where ParadeDB serves, the way back is the next.
+        let direction = if copies { Direction::Forward } else { served_by.opposite() };
+        all.extend(servers(operation, [source, target], direction, copies).await?);
+        if copies {
+            data = Some(data_bytes(source).await?);
+        }
     }
     if let Some(environment) = environment {
         all.extend(cluster::examine(environment, cluster, &operation.target, data).await);
@@ -130,16 +136,25 @@ pub async fn examine(
 /// The check that a server answers.
 const REACH: &str = "reach";
 
+/// Where the present run stands, and which way the service went last.
+fn stand(operation: &Operation) -> Result<(Phase, Direction)> {
+    let lineage = Lineage::read(&operation.options.folder, operation.run.as_deref())?;
+    Ok(lineage.map_or((Phase::Absent, Direction::Backward), |lineage| {
+        (lineage.phase(), lineage.served_by())
+    }))
+}
+
 async fn servers(
     operation: &Operation,
-    source: &Session,
-    target: &Session,
+    [source, target]: [&Session; 2],
+    direction: Direction,
+    copies: bool,
 ) -> Result<Vec<Finding>> {
-    let lineage = Lineage::read(&operation.options.folder, operation.run.as_deref())?;
-    let phase = lineage.map_or(Phase::Absent, |lineage| lineage.phase());
-    let copies = matches!(phase, Phase::Absent | Phase::Finished);
-    let (reasons, _) =
-        planned::reasons(operation, Direction::Forward, source, target, copies).await?;
+    let (serving, other) = match direction {
+        Direction::Forward => (source, target),
+        Direction::Backward => (target, source),
+    };
+    let (reasons, _) = planned::reasons(operation, direction, serving, other, copies).await?;
     let mut all: Vec<Finding> = reasons.iter().map(Finding::from).collect();
     let mut unasked = Vec::new();
     if operation.options.search.is_none() {
@@ -150,7 +165,7 @@ async fn servers(
     }
     all.extend(well(&reasons, copies, &unasked));
     if !reasons.iter().any(|reason| reason.name == refusals::NOT_SUPERUSER) {
-        all.extend(clients::around_the_route(operation, source).await?);
+        all.extend(clients::around_the_route(operation, direction, serving).await?);
         for (side, session) in [(Side::Source, source), (Side::Target, target)] {
             all.extend(clients::standbys(side, session).await?);
         }

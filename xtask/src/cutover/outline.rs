@@ -65,6 +65,7 @@ pub fn outline(operation: &Operation, plan: &Plan, census: Census) -> Vec<Row> {
         Step::Migrate => plan.search.is_some(),
         Step::Quiesce => options.workloads.is_some(),
         Step::Aim => !options.routes.aimed().is_empty(),
+        Step::Arm => !plan.without_way_back,
         _ => true,
     };
     let row = |step: Step| Row {
@@ -72,7 +73,7 @@ pub fn outline(operation: &Operation, plan: &Plan, census: Census) -> Vec<Row> {
         step,
         touches: touches(step, operation, plan, census),
         clients: clients(step, &options.routes),
-        undo: undo(step),
+        undo: undo(step, plan.without_way_back),
     };
     Step::ALL.into_iter().filter(is_there).map(row).collect()
 }
@@ -85,10 +86,11 @@ fn verb(step: Step) -> &'static str {
     }
 }
 
-fn undo(step: Step) -> &'static str {
+fn undo(step: Step, without_way_back: bool) -> &'static str {
     match step {
         Step::Retire => "never",
         Step::Backup => "it stays",
+        step if step.is_after_decision() && without_way_back => "never",
         step if step.is_after_decision() => "rollback turns back",
         step if step >= Step::Quiesce => "itself, if it fails",
         _ => "rollback removes it",
@@ -172,6 +174,9 @@ fn touches_at_the_turn(
         }
         (Step::Release, _) if routes.is_empty() => "nothing: no route is named".into(),
         (Step::Release, _) => "1 login of the application through the route".into(),
+        (Step::Reverse, _) if operation.options.without_way_back => {
+            "the way there is dropped".into()
+        }
         (Step::Reverse, _) => "source: subscription on; the way there is dropped".into(),
         (Step::Retire, _) => "the way back is dropped; the source keeps data and fence".into(),
         // What stands before the gate was told above.

@@ -142,7 +142,12 @@ pub async fn reasons(
 ) -> Result<(Vec<Refusal>, Vec<Privilege>)> {
     let routes = &operation.options.routes;
     let [(serving, source_peer), (_, target_peer)] = operation.sides(direction);
-    let client = routes.client(&serving).await?;
+    let objections = routes.objections(&serving).await;
+    let client = match routes.client(&serving).await {
+        // What is wrong with it is a refusal below.
+        Err(_) if !objections.is_empty() => None,
+        client => client?,
+    };
     let sides = Sides {
         source,
         target,
@@ -166,7 +171,7 @@ pub async fn reasons(
     refusals.extend(refusals::find(&sides, refusals.is_empty()).await?);
     let may_look = refusals.iter().all(|refusal| refusal.name != refusals::NOT_SUPERUSER);
     if may_look {
-        refusals.extend(routes.objections(&serving).await.into_iter().map(Refusal::from));
+        refusals.extend(objections.into_iter().map(Refusal::from));
         if let Some(workloads) = &operation.options.workloads {
             refusals.extend(refusals::workloads::find(workloads).await);
         }

@@ -98,6 +98,23 @@ impl Cluster {
         Ok(items(&found["items"]).to_vec())
     }
 
+    /// One object; none where there is none of that name. It needs no right to see the others.
+    ///
+    /// # Errors
+    /// As [`Cluster::list`].
+    pub async fn object(&self, kind: &str, namespace: &str, name: &str) -> Result<Option<Value>> {
+        let asked = ["get", kind, name, "--ignore-not-found", "--namespace", namespace];
+        let asked = self.kubectl(&asked).arguments(["--output", "json"]);
+        let output = asked.output().await.context("read an object")?;
+        if output.code != Some(0) {
+            return Err(unreachable(output.stderr.trim()).into());
+        }
+        match output.stdout.trim() {
+            "" => Ok(None),
+            text => serde_json::from_str(text).context("read kubectl's answer"),
+        }
+    }
+
     /// What a shell script inside a pod says; the script reads and changes nothing.
     ///
     /// # Errors

@@ -33,7 +33,8 @@ here=$(dirname "$0")
 echo "$@" >> "$here/called"
 case "$*" in
 "--context far get secret paradedb --namespace night --output json") cat "$here/secret.json" ;;
-"--context far get secrets --output json --namespace night") cat "$here/secrets.json" ;;
+"--context far get secret paradedb --ignore-not-found --namespace night --output json")
+    cat "$here/managed.json" ;;
 "--context far get statefulsets.apps,persistentvolumeclaims --output json --namespace night")
     cat "$here/objects.json" ;;
 "--context far get persistentvolumes --output json") cat "$here/volumes.json" ;;
@@ -130,15 +131,13 @@ impl Night {
                 "claimRef": {"namespace": "night", "name": "data"},
                 "persistentVolumeReclaimPolicy": policy}},
         ]});
-        let secrets = json!({"items": [
-            {"apiVersion": "v1", "kind": "Secret",
-             "metadata": {"name": "paradedb", "namespace": "night"}},
-        ]});
+        let managed = json!({"apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "paradedb", "namespace": "night"}});
         let disk = format!("18\n/dev/sda1 9 9 {kibibytes} 50% /data\n");
         for (name, text) in [
             ("objects.json", objects.to_string()),
             ("volumes.json", volumes.to_string()),
-            ("secrets.json", secrets.to_string()),
+            ("managed.json", managed.to_string()),
             ("disk", disk),
         ] {
             std::fs::write(bin.join(name), text).unwrap();
@@ -217,6 +216,10 @@ async fn an_approved_plan_holds_until_the_world_changes() {
     sql(&tool.source, "DROP TABLE late; CREATE INDEX late ON item (name)").await;
     tool.run(&start).await.expect(1).naming(&["the schema has changed"]);
     sql(&tool.source, "DROP INDEX late; INSERT INTO item (name) VALUES ('more')").await;
+    let other = [&start[..], &["--backup", "external", "--backup-command", "true"]].concat();
+    tool.run(&other).await.expect(1).naming(&["backup: external, was none"]);
+    let one_way = [&start[..], &["--without-way-back"]].concat();
+    tool.run(&one_way).await.expect(1).naming(&["way back: none, was kept"]);
     assert!(tool.journal_files().is_empty(), "nothing was begun");
     tool.run(&start).await.expect(0);
     tool.run(&["cutover", "start", "--plan", "/nowhere"]).await.expect(2).naming(&["--out"]);
@@ -287,6 +290,13 @@ async fn doctor_goes_on_where_a_server_does_not_answer() {
     let session = client.source.connect_as_client("reports").await.unwrap();
     let said = client.run_as_text(&["doctor"]).await.expect(0);
     assert!(said.stdout.contains("(reports)"), "{}", said.stdout);
+    drop(session);
+    // After a switch it looks at those who would be cut off by the way back.
+    client.run(&["cutover", "start"]).await.expect(0);
+    client.run(&["cutover", "switch"]).await.expect(0);
+    let session = client.target.connect_as_client("late").await.unwrap();
+    let said = client.run_as_text(&["doctor"]).await.expect(0);
+    assert!(said.stdout.contains("(late)"), "{}", said.stdout);
     drop(session);
 }
 

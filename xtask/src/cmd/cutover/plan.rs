@@ -183,7 +183,6 @@ fn effects(jobs: usize, planned: &Planned) -> String {
     format!(
         "pause     one, its database part {pause}; past {} before the decision it is undone\n\
          route     {}\n\
-         rights    superuser on both sides: nothing is missing, and nothing lost by it\n\
          locks     ACCESS SHARE on every table until the copy ends; DDL that waits for it longer \
          than 1 s: {}\n\
          xmin      held until the copy ends, so dead rows stay until then\n\

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::Finding;
 use crate::cutover::event::Side;
+use crate::cutover::header::Direction;
 use crate::cutover::verbs::Operation;
 use crate::pg::endpoint::{APPLICATION_NAME, Session, identifier};
 use crate::route::Routes;
@@ -37,12 +38,13 @@ impl Sessions {
     }
 }
 
-/// Clients of the source that the route does not lead: the switch cuts them off.
+/// Clients of the side that serves which the route does not lead: the next turn cuts them off.
 pub(super) async fn around_the_route(
     operation: &Operation,
-    source: &Session,
+    direction: Direction,
+    serving: &Session,
 ) -> Result<Vec<Finding>> {
-    let now = sessions(source).await?;
+    let now = sessions(serving).await?;
     let routes = &operation.options.routes;
     if routes.is_empty() {
         return Ok(vec![without_route(&now)]);
@@ -52,7 +54,7 @@ pub(super) async fn around_the_route(
             let poolers = addresses(&pooler.hosts()).await;
             now.into_iter().filter(|one| !comes_from(one, &poolers)).collect()
         }
-        None => match routes.client(&operation.source).await {
+        None => match routes.client(&operation.sides(direction)[0].0).await {
             Ok(Some(client)) => now.into_iter().filter(|one| one.role != client.user).collect(),
             // What is wrong with it is a finding of the plan.
             Ok(None) | Err(_) => Vec::new(),

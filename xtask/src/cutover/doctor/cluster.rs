@@ -96,12 +96,11 @@ async fn ask(environment: &Environment, cluster: &Cluster) -> Result<Living> {
     let pod = format!("{}-0", values.names.workload);
     // No name of the environment is in the script; the shell expands its own variable.
     let script = "cat \"$PGDATA/PG_VERSION\" && df -Pk \"$PGDATA\" | tail -n 1";
-    let secret = cluster.list("secrets", Some(namespace)).await?;
-    let name = values.secret.name.as_str();
+    let secret = cluster.object("secret", namespace, values.secret.name.as_str()).await?;
     Ok(Living {
         objects: objects(cluster.list(kinds, Some(namespace)).await?),
         volumes: objects(cluster.list("persistentvolumes", None).await?),
-        secret: objects(secret).into_iter().find(|one| one.key.name == name),
+        secret: secret.map(|body| Object::new("cluster", body)),
         disk: cluster.within(namespace, &pod, script).await.and_then(|said| read_disk(&said)),
     })
 }

@@ -25,7 +25,7 @@ pub const RULES: [Rule; 34] = [
     always("same-database", "source and target are two databases"),
     always("version", "both servers are recent enough"),
     copying("target-older", "the target is of the same major or a later one"),
-    always(NOT_SUPERUSER, "superuser on both sides: no privilege is missing"),
+    always(NOT_SUPERUSER, "both roles are superusers, or both servers let owners follow"),
     always("privilege", "no role lacks a privilege that the run needs"),
     copying("needs-superuser", "nothing is there that only a superuser can move"),
     copying("not-owner", "every object to be moved belongs to the tool's role, or to one it is in"),

@@ -290,7 +290,8 @@ impl Cutover {
     fn logins(&self) -> impl Iterator<Item = &Login> {
         let sides = [&self.source, &self.target, &self.source_for_target, &self.target_for_source];
         let consoles = self.pgbouncer.iter().flat_map(|pgbouncer| &pgbouncer.consoles);
-        sides.into_iter().flatten().chain(consoles)
+        let scratch = self.backup.iter().filter_map(|backup| backup.scratch.as_ref());
+        sides.into_iter().flatten().chain(consoles).chain(scratch)
     }
 
     /// What is missing beside what is written.
@@ -306,7 +307,17 @@ impl Cutover {
                 "endpoint_file",
             ),
             (self.quiesce.is_some() && self.cluster.is_none(), "quiesce", "cluster"),
-            (!self.routes.is_empty() && self.cluster.is_none(), "routes", "cluster"),
+            (
+                self.routes.iter().any(|led| led.command.is_none()) && self.cluster.is_none(),
+                "routes",
+                "cluster",
+            ),
+            (
+                self.pgbouncer.as_ref().is_some_and(|pgbouncer| pgbouncer.probe.is_some())
+                    && !self.routes.iter().any(|led| led.service.is_some()),
+                "pgbouncer.probe",
+                "routes: service",
+            ),
             (self.source.is_some() && self.target.is_none(), "source", "target"),
             (self.target.is_some() && self.source.is_none(), "target", "source"),
         ];
@@ -373,5 +384,15 @@ mod tests {
         assert!(wrong(alone).contains("`cutover.target`"));
         let pooled = "{peers: [], pgbouncer: {consoles: [], ini: []}}";
         assert!(wrong(pooled).contains("`cutover.endpoint_file`"));
+        let scratch = format!("{{peers: [], backup: {{folder: /b, scratch: {secret}}}}}");
+        assert!(wrong(&scratch).contains("`cutover.cluster`"));
+        let probed = "{peers: [], endpoint_file: /f, pgbouncer: {consoles: [], probe: seen}}";
+        assert!(wrong(probed).contains("routes: service"));
+        // A program of one's own needs no cluster.
+        let program = "{peers: [], routes: [{command: {path: /bin/lead}}]}";
+        let program: Cutover = serde_yaml::from_str(program)
+            .or_else(|_| serde_yaml::from_str("{peers: [], routes: [{command: /bin/lead}]}"))
+            .unwrap();
+        program.complete().unwrap();
     }
 }
