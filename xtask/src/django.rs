@@ -24,7 +24,7 @@ mod python;
 const TESTS_LIMIT: Duration = Duration::from_hours(2);
 /// The databases that our own tests make, on each server. They hold nothing that anybody keeps.
 const TEST_DATABASES: [&str; 2] = ["xtask_django_test", "xtask_django_test_other"];
-/// The lock of a proof on a server.
+/// The lock of a proof on a server. It holds within one database, so it is taken where all meet.
 const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('xtask verify --django', 0))";
 /// Lines of what the tests said that an error shows.
 const SHOWN_LINES: usize = 15;
@@ -108,7 +108,7 @@ struct Place {
 
 /// A session on a side where tests can be run, which keeps others from doing so.
 async fn ready(endpoint: &Endpoint, request: &Request) -> Result<Session> {
-    let session = endpoint.connect("django").await?;
+    let session = endpoint.with_database("postgres").connect("django").await?;
     let may = "SELECT rolcreatedb OR rolsuper, rolname FROM pg_catalog.pg_roles
         WHERE rolname = current_user";
     let may = session.query_one(may, &[]).await.context("look at the role's rights")?;
@@ -174,7 +174,13 @@ async fn run(
         let message = format!("no test ran at {endpoint}:\n{}", end());
         return Err(Failure::failed(message).hint("does the command work by itself?").into());
     }
-    if said.code != Some(0) && !outcomes.has_failures() {
+    let has_ended = match said.code {
+        Some(0) => true,
+        // A shell tells a signal by a code from 128 on.
+        Some(1..128) => outcomes.has_failures(),
+        _ => false,
+    };
+    if !has_ended {
         let message = format!("the tests at {endpoint} broke off:\n{}", end());
         return Err(Failure::failed(message).into());
     }

@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncWriteExt;
 
 use crate::failure::tolerate;
@@ -124,6 +125,7 @@ impl Invocation {
         command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("start `{name}`"))?;
+        let mut group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
         let feed = child.stdin.take().zip(input);
         let work = async move {
             let write = async {
@@ -142,6 +144,8 @@ impl Invocation {
             .await
             .with_context(|| format!("`{name}` was killed after {deadline:?}"))?
             .with_context(|| format!("wait for `{name}`"))?;
+        // It has ended by itself: what it may have started apart is its own.
+        group.0 = None;
         Ok(Output {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -224,6 +228,17 @@ impl Invocation {
     }
 }
 
+/// A child with everything that it has started, as a shell does. It dies with whoever waits for it.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0.take() {
+            tolerate(kill_process_group(group, Signal::KILL), "it may be gone by now");
+        }
+    }
+}
+
 /// The end of a child's standard error, in whole lines.
 fn tail(text: &str) -> &str {
     let text = text.trim();
@@ -268,5 +283,28 @@ mod tests {
         let sleeper = Invocation::new("sleep").argument("60").deadline(Duration::from_millis(50));
         let error = sleeper.run().await.unwrap_err();
         assert!(error.to_string().contains("was killed after 50ms"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_deadline_kills_what_a_shell_has_started_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "sleep 60 & echo $! > begun; wait";
+        let shell = Invocation::new("sh").arguments(["-c", script]).folder(folder.path());
+        let begun = folder.path().join("begun");
+        let waiting = async {
+            while !std::fs::read_to_string(&begun).is_ok_and(|text| text.ends_with('\n')) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            said = shell.run() => panic!("{said:?}"),
+            () = waiting => {}
+        }
+        let process = std::fs::read_to_string(&begun).unwrap().trim().to_string();
+        let process = std::path::Path::new("/proc").join(process).join("cmdline");
+        // A zombie has no command line.
+        while std::fs::read(&process).is_ok_and(|line| !line.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }

@@ -237,10 +237,14 @@ async fn cancel_waiters(session: &Session, purpose: &str) -> Result<usize> {
     let (ours, patience) = (format!("{APPLICATION_NAME} {purpose}"), PATIENCE_WITH_WAITERS);
     let rows = session
         .query(
-            "SELECT pg_cancel_backend(waiting.pid) FROM pg_stat_activity AS waiting
-             WHERE waiting.wait_event_type = 'Lock'
-               AND waiting.datname = current_database() AND waiting.application_name <> $1
-               AND clock_timestamp() - waiting.query_start > make_interval(secs => $2)
+            // Everybody may see since when a lock is waited for; what others do, not everybody.
+            "SELECT pg_cancel_backend(waiting.pid)
+             FROM (SELECT DISTINCT pid FROM pg_locks
+                   WHERE NOT granted
+                     AND clock_timestamp() - waitstart > make_interval(secs => $2)) AS lock
+             JOIN pg_stat_activity AS waiting USING (pid)
+             WHERE waiting.datname = current_database()
+               AND waiting.application_name IS DISTINCT FROM $1
                AND EXISTS (SELECT FROM pg_stat_activity AS holding
                            WHERE holding.application_name = $1
                              AND holding.pid = ANY (pg_blocking_pids(waiting.pid)))",

@@ -211,7 +211,12 @@ pub async fn compare(
         seeds: manifest.seeds,
         jobs: means.jobs,
     };
-    let digests = whole::digests(&reading, &relations, means.story).await?;
+    let digests = tokio::select! {
+        digests = whole::digests(&reading, &relations, means.story) => digests?,
+        () = stopped(means) => {
+            return Err(Failure::interrupted("interrupted while comparing").into());
+        }
+    };
     problems.extend(wanted.iter().zip(&digests).filter_map(|(table, found)| judge(table, found)));
     let stand = sequences::read(&session).await?;
     let differences = sequences::compare(&manifest.sequences, &stand, SequenceRule::NotBehind);

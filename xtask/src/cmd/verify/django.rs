@@ -1,13 +1,19 @@
 //! `verify --django`: the same tests on both sides, and what became of each.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::cmd::cutover::listen;
+use crate::cutover::engine::Interrupt;
 use crate::django::{Proof, Request, Side, Tests, prove};
 use crate::failure::Failure;
 use crate::pg::endpoint::Endpoint;
 use crate::ui::{self, Format, Ui};
 
+/// How often to look whether somebody asked to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How many differences are shown; JSON has all of them.
 const SHOWN_DIFFERENCES: usize = 50;
 /// Characters of what a test said that are shown, at most.
@@ -18,7 +24,17 @@ const SHOWN_WHY: usize = 300;
 /// # Errors
 /// A refusal where a test fails only on the ParadeDB side; a failure where tests could not run.
 pub async fn run(source: Endpoint, target: Endpoint, tests: Tests, ui: &Ui) -> Result<()> {
-    let proof = prove(&Request { source, target, tests }, &ui.story()).await?;
+    let interrupt = Interrupt::default();
+    listen(&interrupt, ui)?;
+    let (request, story) = (Request { source, target, tests }, ui.story());
+    let proof = tokio::select! {
+        proof = prove(&request, &story) => proof?,
+        // The tests are a child, which dies with whoever waits for it.
+        () = asked(&interrupt) => {
+            let message = "interrupted; the tests were killed";
+            return Err(Failure::interrupted(message).into());
+        }
+    };
     match ui.format() {
         Format::Json => ui.json(&proof)?,
         Format::Text => ui.data(&text(&proof)),
@@ -31,6 +47,12 @@ pub async fn run(source: Endpoint, target: Endpoint, tests: Tests, ui: &Ui) -> R
             let message = format!("{count} {verb} on the target and not on the source");
             Err(Failure::refused(message).hint("they are named above").into())
         }
+    }
+}
+
+async fn asked(interrupt: &Interrupt) {
+    while !interrupt.is_requested() {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -40,13 +40,20 @@ struct ReadyChunk<'point> {
     embedding: Option<&'point [f32]>,
 }
 
-/// Writes everything to a file that appears as a whole or not at all, for its owner only.
+/// Writes everything to a file that appears as a whole or not at all, for its owner only. An empty
+/// store is not written over an earlier export.
 pub(super) async fn write(
     source: &Source<'_>,
     file: &Path,
     dimensions: usize,
     story: &Story,
 ) -> Result<Exported> {
+    if source.chunks == 0 && std::fs::metadata(file).is_ok_and(|there| there.len() > 0) {
+        let message = format!("the store is empty, and {} is not", file.display());
+        return Err(Failure::refused(message)
+            .hint("is it the right database? remove the file by hand if it shall be empty")
+            .into());
+    }
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let temporary = NamedTempFile::new_in(folder).map_err(|error| {

@@ -242,6 +242,10 @@ async fn a_file_of_the_store_is_loaded_again_as_it_was() {
         "docs/4.md: the metadata of its chunks 0 and 1 differ",
     ]);
     assert_eq!(std::fs::read(&file).unwrap(), before);
+    // Nor does an empty store take its place.
+    session.batch_execute("UPDATE rag_knowledge_entries SET deleted = true").await.unwrap();
+    tool.run(&export).await.expect(1).naming(&["the store is empty"]);
+    assert_eq!(std::fs::read(&file).unwrap(), before);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left behind");
 }
 
