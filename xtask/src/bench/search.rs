@@ -108,9 +108,13 @@ pub async fn measure(request: &Request, engine: &'static str, story: &Story) -> 
     let measured = measure_in(request, engine, &endpoint, story).await;
     // Whatever became of it, hundreds of megabytes are not left behind.
     let dropped = place::drop_database(&endpoint).await;
+    // Roles that were left would refuse the next measurement.
+    let cleared = match dropped {
+        Ok(()) => workload::drop_roles(&admin).await,
+        Err(error) => Err(error),
+    };
     let report = measured?;
-    dropped?;
-    workload::drop_roles(&admin).await?;
+    cleared?;
     Ok(report)
 }
 

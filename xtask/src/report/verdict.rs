@@ -52,6 +52,11 @@ pub fn verdict(lineage: &Lineage, report: &Report) -> Verdict {
             verdict.sentence = oracle.lines().into_iter().next().unwrap_or_default();
         }
     }
+    if let Some(searches) = report.searches.as_ref().filter(|searches| searches.failed > 0) {
+        verdict.word = "FAULTS FOUND".into();
+        verdict.tone = Tone::Bad;
+        verdict.details.insert(0, format!("Searches that failed: {}.", searches.failed));
+    }
     verdict
 }
 
