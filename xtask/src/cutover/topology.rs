@@ -41,8 +41,8 @@ pub async fn enter(operation: &Operation) -> Result<()> {
     Ok(())
 }
 
-/// Puts the fence's trigger on every table but those of search. Partitions as well: a statement that
-/// names one fires nothing of its root.
+/// Puts the fence's trigger on every table but those of search. Partitions as well: a statement
+/// that names one fires nothing of its root.
 ///
 /// # Errors
 /// A table stays locked by others for too long.
