@@ -14,6 +14,7 @@ use crate::cutover::event::Story;
 use crate::django::outcome::{Difference, Outcomes};
 use crate::failure::{Failure, tolerate};
 use crate::pg::endpoint::{Endpoint, Session, identifier};
+use crate::pg::lock;
 use crate::process::Invocation;
 
 pub mod outcome;
@@ -25,7 +26,7 @@ const TESTS_LIMIT: Duration = Duration::from_hours(2);
 /// The databases that our own tests make, on each server. They hold nothing that anybody keeps.
 const TEST_DATABASES: [&str; 2] = ["xtask_django_test", "xtask_django_test_other"];
 /// The lock of a proof on a server. It holds within one database, so it is taken where all meet.
-const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('xtask verify --django', 0))";
+const LOCK: &str = "xtask verify --django";
 /// Lines of what the tests said that an error shows.
 const SHOWN_LINES: usize = 15;
 
@@ -118,7 +119,7 @@ async fn ready(endpoint: &Endpoint, request: &Request) -> Result<Session> {
         let hint = format!("ALTER ROLE {} CREATEDB", identifier(&role));
         return Err(Failure::usage(message).hint(hint).into());
     }
-    if !session.query_one(LOCK, &[]).await.context("lock the proof")?.get::<_, bool>(0) {
+    if !lock::take(&session, LOCK).await? {
         let message = format!("another proof with Django is at work at {endpoint}");
         return Err(Failure::refused(message).hint("run this one after it").into());
     }

@@ -6,6 +6,7 @@ pub mod digest;
 pub mod endpoint;
 pub mod facts;
 pub mod folder;
+pub mod lock;
 pub mod replication;
 pub mod rights;
 pub mod sequences;

@@ -1,21 +1,16 @@
 //! The chunks of the store, read in pages under one snapshot: what is exported is the store as it
 //! was at one instant, whatever is loaded meanwhile.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context, Result};
 use pgvector::Vector;
 use tokio_postgres::{IsolationLevel, Portal, Row, Transaction};
 
 use crate::failure::Failure;
 use crate::pg::endpoint::Session;
+use crate::pg::lock;
 use crate::rag::export::point::{Name, Payload, Point};
 use crate::rag::store::{Store, explained};
 
-/// How long to wait for an export that has just ended.
-const LOCK_LIMIT: Duration = Duration::from_secs(4);
-/// How often its lock is tried.
-const LOCK_EVERY: Duration = Duration::from_millis(50);
 /// Every chunk, those of one document in their order and together.
 const CHUNKS: &str = "
     SELECT repo, source_type, source_id, chunk_index, chunk_text, chunk_embedding, metadata, author,
@@ -86,19 +81,12 @@ fn point(row: &Row) -> Result<Point> {
     let embedding: Option<Vector> = row.try_get("chunk_embedding")?;
     Ok(Point { payload, embedding: embedding.map(|vector| vector.to_vec()) })
 }
-/// Keeps two exports to one place apart, until the session ends. An export that has just ended may
-/// have left its session to the server for a moment.
+/// Keeps two exports to one place apart, until the session ends.
 async fn lock(session: &Session, place: &str) -> Result<()> {
-    let begun = Instant::now();
-    let sql = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))";
-    while !session.query_one(sql, &[&place]).await.context("lock the export")?.get::<_, bool>(0) {
-        if begun.elapsed() > LOCK_LIMIT {
-            let message = format!("another export of this store to {place} is at work");
-            return Err(Failure::refused(message)
-                .hint("wait for its end; the same command then only looks")
-                .into());
-        }
-        tokio::time::sleep(LOCK_EVERY).await;
+    if lock::take(session, place).await? {
+        return Ok(());
     }
-    Ok(())
+    Err(Failure::refused(format!("another export of this store to {place} is at work"))
+        .hint("wait for its end; the same command then only looks")
+        .into())
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use crate::support::{fresh_databases, pair, skip};
 use crate::tool::{Said, Tool, ask, sql};
@@ -26,6 +27,10 @@ class Sides(unittest.TestCase):
         pass
 "#;
 
+/// A server has one proof at a time, and refuses a second. The tests here share a pair, so each
+/// waits for the others.
+static ONE_PROOF: Mutex<()> = Mutex::const_new(());
+
 /// The tool on two empty databases of the shared pair.
 async fn tool(name: &str) -> Tool {
     let (source, target) = fresh_databases(name).await;
@@ -43,6 +48,7 @@ fn lacking(said: &Said) -> Option<String> {
 
 #[tokio::test]
 async fn django_works_alike_on_both_sides() {
+    let _alone = ONE_PROOF.lock().await;
     let tool = tool("django").await;
     // What a killed proof left is in nobody's way.
     sql(&tool.target, "CREATE DATABASE xtask_django_test").await;
@@ -70,6 +76,7 @@ fn command(folder: &Path) -> String {
 
 #[tokio::test]
 async fn a_test_that_fails_only_there_is_named() {
+    let _alone = ONE_PROOF.lock().await;
     let tool = tool("django_command").await;
     let folder = tempfile::tempdir().unwrap();
     let port = tool.source.port;
@@ -101,6 +108,7 @@ async fn a_test_that_fails_only_there_is_named() {
 
 #[tokio::test]
 async fn who_may_make_no_database_and_what_would_be_dropped_is_said_before() {
+    let _alone = ONE_PROOF.lock().await;
     let mut tool = tool("django_refused").await;
     sql(&tool.target, "CREATE DATABASE test_django_refused").await;
     let command = ["verify", "--django", "--command", "true"];
@@ -113,4 +121,18 @@ async fn who_may_make_no_database_and_what_would_be_dropped_is_said_before() {
     tool.target = tool.target.with_user("django_few", "pw");
     let said = tool.run(&["verify", "--django"]).await;
     said.expect(2).naming(&["django_few", "ALTER ROLE", "CREATEDB"]);
+}
+
+#[tokio::test]
+async fn a_second_proof_on_a_server_is_refused() {
+    let _alone = ONE_PROOF.lock().await;
+    let tool = tool("django_twice").await;
+    let other = tool.target.with_database("postgres").connect("test").await.unwrap();
+    let lock = "SELECT pg_advisory_lock(hashtextextended('xtask verify --django', 0))";
+    other.batch_execute(lock).await.unwrap();
+    let said = tool.run(&["verify", "--django"]).await;
+    if let Some(why) = lacking(&said) {
+        skip!("Django cannot be installed: {why}");
+    }
+    said.expect(1).naming(&["another proof with Django is at work", "run this one after it"]);
 }
