@@ -14,6 +14,7 @@ mod drill;
 mod environment;
 mod guardian;
 mod holder;
+mod man;
 pub mod migrate;
 mod rag;
 mod render;
@@ -53,6 +54,8 @@ enum Verb {
     Rag(rag::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
+    /// Print manual pages, or write them into a folder
+    Man(man::Arguments),
     /// Keep snapshots alive for another process of this tool
     #[command(hide = true)]
     Holder,
@@ -81,6 +84,7 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> anyhow::Result<()> {
         Verb::Migrate(arguments) => migrate::run(arguments, ui).await,
         Verb::Rag(arguments) => rag::run(arguments, ui).await,
         Verb::Completions(arguments) => completions::run(&arguments, ui),
+        Verb::Man(arguments) => man::run(&arguments, ui),
     }
 }
 
