@@ -5,6 +5,7 @@
 //! stops. A lost answer is read back, never assumed.
 
 use anyhow::{Context, Result, bail};
+use tokio_postgres::types::Type;
 
 use crate::cutover::fence::{Drained, Fence};
 use crate::failure::Failure;
@@ -27,7 +28,10 @@ pub enum Decision {
 /// The connection is lost, or there is no such run on this side.
 pub async fn read(session: &Session, run: &str) -> Result<Decision> {
     let row = session
-        .query_opt("SELECT decision FROM xtask_cutover.run WHERE id = $1", &[&run])
+        .query_typed_opt(
+            "SELECT decision FROM xtask_cutover.run WHERE id = $1",
+            &[(&run, Type::TEXT)],
+        )
         .await
         .context("read the decision")?;
     let Some(row) = row else { bail!("the run is not known on this server") };

@@ -219,16 +219,14 @@ async fn assert_identity(session: &Session, wanted: &Identity, side: Side) -> Re
     if found.system == wanted.system && found.database_oid == wanted.database_oid {
         return Ok(());
     }
+    let describe = |one: &Identity| {
+        format!("{} (database {} with oid {})", one.system, one.database, one.database_oid)
+    };
     let message = format!(
-        "the {} is not the server that this run knows: it was {} (database {} with oid {}), now \
-         {} answers (database {} with oid {})",
+        "the {} is not the server that this run knows: it was {}, now {} answers",
         side.name(),
-        wanted.system,
-        wanted.database,
-        wanted.database_oid,
-        found.system,
-        found.database,
-        found.database_oid
+        describe(wanted),
+        describe(&found)
     );
     Err(Failure::refused(message).hint("name the servers that `cutover status` shows").into())
 }
@@ -389,12 +387,18 @@ impl Engine {
         Ok(epoch.is_some_and(|epoch| epoch != self.epoch))
     }
 
-    /// Before every act: the run is still ours. Outside the pause a server may have been restarted
-    /// since: then its lock is taken anew, and the epoch tells whether somebody was faster.
+    /// Before every act: the run is still ours.
     async fn assert_ownership(&mut self, step: Step) -> Result<()> {
         if step.is_after_decision() {
             return Ok(());
         }
+        self.assert_locks(step).await?;
+        self.assert_epoch().await
+    }
+
+    /// The operator's locks are held. Outside the pause a server may have been restarted since: then
+    /// its lock is taken anew, and the epoch tells whether somebody was faster.
+    async fn assert_locks(&mut self, step: Step) -> Result<()> {
         for server in [&mut self.source, &mut self.target] {
             if !server.has_lost_its_lock() {
                 continue;
@@ -405,7 +409,7 @@ impl Engine {
             server.session_within(RESTART_LIMIT).await?;
             server.lock().await?;
         }
-        self.assert_epoch().await
+        Ok(())
     }
 
     /// An act of the pause: whoever takes the run over ends our sessions after raising the epoch,
@@ -465,7 +469,7 @@ impl Hands for Engine {
             self.attempt.pause_began = Some(Instant::now());
         }
         // A lock that was lost says so at once, where a server that is gone would not answer.
-        self.assert_ownership(step).await?;
+        self.assert_locks(step).await?;
         let left = self.pause_left();
         tokio::time::timeout(left, self.sessions())
             .await

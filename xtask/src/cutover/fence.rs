@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use tokio_postgres::types::Type;
 
 use crate::pg::endpoint::{Endpoint, Session, qualified};
 
@@ -63,7 +64,10 @@ pub async fn close(session: &Session, spared: &[i32]) -> Result<()> {
 /// As [`close`]; or the attempt is over, or not ours any more.
 pub async fn close_for(session: &Session, run: &str, epoch: i64, spared: &[i32]) -> Result<()> {
     session
-        .execute("CALL xtask_cutover.close_fence($1, $2)", &[&run, &epoch])
+        .query_typed(
+            "CALL xtask_cutover.close_fence($1, $2)",
+            &[(&run, Type::TEXT), (&epoch, Type::INT8)],
+        )
         .await
         .context("close the fence")?;
     settle(session).await?;
@@ -97,7 +101,10 @@ async fn end_sessions(session: &Session, spared: &[i32]) -> Result<()> {
     let begun = Instant::now();
     loop {
         let ended = session
-            .query(include_str!("../pg/sql/end_sessions.sql"), &[&spared, &session.is_superuser])
+            .query_typed(
+                include_str!("../pg/sql/end_sessions.sql"),
+                &[(&spared, Type::INT4_ARRAY), (&session.is_superuser, Type::BOOL)],
+            )
             .await
             .context("end the clients' sessions")?;
         if ended.is_empty() {
@@ -136,9 +143,9 @@ async fn look_twice(session: &Session, spared: &[i32]) -> Result<Fence> {
 
 async fn look_once(session: &Session, spared: &[i32]) -> Result<()> {
     let row = session
-        .query_one(
+        .query_typed_one(
             include_str!("../pg/sql/fence_observation.sql"),
-            &[&spared, &session.is_superuser],
+            &[(&spared, Type::INT4_ARRAY), (&session.is_superuser, Type::BOOL)],
         )
         .await
         .context("look at the fence")?;
@@ -189,7 +196,7 @@ pub async fn open(endpoint: &Endpoint) -> Result<()> {
 /// A later run has begun, or the connection is lost.
 pub async fn open_for(session: &Session, run: &str) -> Result<()> {
     session
-        .execute("CALL xtask_cutover.open_fence($1)", &[&run])
+        .query_typed("CALL xtask_cutover.open_fence($1)", &[(&run, Type::TEXT)])
         .await
         .context("open the target")?;
     Ok(())
@@ -241,7 +248,7 @@ pub async fn forget_search(session: &Session) -> Result<()> {
 /// # Errors
 /// The connection is lost.
 pub async fn is_closed(session: &Session) -> Result<bool> {
-    let row = session.query_opt("SELECT closed FROM xtask_cutover.fence", &[]).await?;
+    let row = session.query_typed_opt("SELECT closed FROM xtask_cutover.fence", &[]).await?;
     Ok(row.is_some_and(|row| row.get(0)))
 }
 

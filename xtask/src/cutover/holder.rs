@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout};
+use tokio_postgres::types::Type;
 
 use crate::failure::tolerate;
 use crate::pg::endpoint::{APPLICATION_NAME, Endpoint, Session, qualified};
@@ -180,10 +181,10 @@ async fn end_sessions(session: &Session, name: &str) -> Result<()> {
 /// The connection is lost.
 pub async fn is_alive(session: &Session, run: &str) -> Result<bool> {
     let row = session
-        .query_one(
+        .query_typed_one(
             "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = $1
                             AND datname = current_database() AND state = 'idle in transaction')",
-            &[&session_name(run)],
+            &[(&session_name(run), Type::TEXT)],
         )
         .await?;
     Ok(row.get(0))

@@ -25,6 +25,8 @@ use crate::pg::folder::private_folder;
 pub struct Journal {
     path: PathBuf,
     file: File,
+    /// Whether the last record waited for the disk.
+    is_synced: bool,
     header: Header,
     records: Vec<Record>,
     story: Story,
@@ -55,7 +57,7 @@ impl Journal {
         let file = std::fs::OpenOptions::new().append(true).open(&path).with_context(describe)?;
         story.tell(&planned);
         let (records, samples, mirrors) = (vec![planned], Samples::default(), Vec::new());
-        Ok(Journal { path, file, header, records, story, samples, mirrors })
+        Ok(Journal { path, file, is_synced: true, header, records, story, samples, mirrors })
     }
 
     /// Opens the journal of a run for reading and writing. A last line that was torn by a crash is
@@ -76,7 +78,7 @@ impl Journal {
             story.warning("the last line of the journal was torn by a crash and was cut off");
         }
         let (samples, mirrors) = (Samples::default(), Vec::new());
-        Ok(Journal { path, file, header, records, story, samples, mirrors })
+        Ok(Journal { path, file, is_synced: true, header, records, story, samples, mirrors })
     }
 
     /// Reads a journal without touching it.
@@ -135,12 +137,21 @@ impl Journal {
         let record = Record::now(event);
         self.story.tell(&record);
         let line = serde_json::to_string(&record)?;
+        self.is_synced = !may_wait(&record.event);
         self.records.push(record);
         for mirror in &self.mirrors {
             self.send(mirror, self.records.len(), line.clone());
         }
-        write_line(&mut self.file, &line)
-            .with_context(|| format!("write journal {}", self.path.display()))
+        self.write(&line).with_context(|| format!("write journal {}", self.path.display()))
+    }
+
+    /// One write, so that a crash tears at most the last line, and one sync.
+    fn write(&mut self, line: &str) -> Result<()> {
+        self.file.write_all(format!("{line}\n").as_bytes())?;
+        if self.is_synced {
+            self.file.sync_data()?;
+        }
+        Ok(())
     }
 
     /// Writes the curves that a step has left. Not in the pause: each record costs a sync.
@@ -172,11 +183,16 @@ impl Log for Journal {
     }
 }
 
-/// One write and one sync, so that a crash tears at most the last line.
-fn write_line(file: &mut File, line: &str) -> Result<()> {
-    file.write_all(format!("{line}\n").as_bytes())?;
-    file.sync_data()?;
-    Ok(())
+/// Whether a record may wait for the disk until the next one: in the pause each sync is time that
+/// clients wait. It tells what was done already, so a crash that takes it leaves what a crash a
+/// moment before it would have left; and no further act begins before its own record is synced, and
+/// with it this one.
+fn may_wait(event: &Event) -> bool {
+    match event {
+        Event::StepDone { step, .. } => (Step::Hold..Step::Release).contains(step),
+        Event::Pinned { .. } | Event::Restored { .. } => true,
+        _ => false,
+    }
 }
 
 /// Where the journal of a run stands.
@@ -290,6 +306,23 @@ pub mod tests {
         assert!(matches!(journal.records()[2].event, Event::Samples { .. }));
         assert_eq!(journal.records().len(), 4);
         assert_eq!(Journal::read(journal.path()).unwrap().1, journal.records());
+    }
+
+    #[test]
+    fn no_act_begins_before_all_records_are_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = example(folder.path());
+        let done = |step| Event::StepDone { step, evidence: Default::default(), milliseconds: 1.0 };
+        for step in Step::ALL {
+            journal.append(Event::StepStarted { step }).unwrap();
+            assert!(journal.is_synced, "{step}");
+            journal.append(done(step)).unwrap();
+            let is_followed = (Step::Hold..Step::Release).contains(&step);
+            assert_eq!(journal.is_synced, !is_followed, "{step}");
+        }
+        let failed = Event::StepFailed { step: Step::Drain, error: "late".into() };
+        journal.append(failed).unwrap();
+        assert!(journal.is_synced, "what is no success is the last that is heard of it");
     }
 
     #[test]

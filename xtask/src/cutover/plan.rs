@@ -136,7 +136,7 @@ pub async fn fingerprint(session: &Session) -> Result<String> {
 /// The catalog cannot be read.
 pub async fn signature(session: &Session) -> Result<String> {
     let sql = include_str!("../pg/sql/catalog_signature.sql");
-    Ok(session.query_one(sql, &[]).await?.get(0))
+    Ok(session.query_typed_one(sql, &[]).await?.get(0))
 }
 
 /// Lower-case hexadecimal digits.

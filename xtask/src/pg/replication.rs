@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
 
 use crate::pg::endpoint::{Endpoint, Session, identifier, literal, qualified};
 
@@ -14,7 +15,7 @@ mod socket;
 
 pub use slot::{
     SLOT_LIMIT, SlotWithSnapshot, advance_slot, create_idle_slot, create_slot, drop_slot, lag,
-    slot_danger, slot_exists, slot_is_usable,
+    note_running, slot_danger, slot_exists, slot_is_usable, unread,
 };
 pub use socket::{ReplicationSocket, ReplicationTls};
 
@@ -249,7 +250,7 @@ pub struct Subscription {
 /// The connection is lost.
 pub async fn subscription(session: &Session, name: &str) -> Result<Option<Subscription>> {
     let row = session
-        .query_opt(
+        .query_typed_opt(
             "SELECT s.oid, s.subenabled,
                     EXISTS (SELECT FROM pg_stat_subscription AS w
                             WHERE w.subid = s.oid AND w.pid IS NOT NULL),
@@ -258,7 +259,7 @@ pub async fn subscription(session: &Session, name: &str) -> Result<Option<Subscr
              FROM pg_subscription AS s
              WHERE s.subname = $1
                AND s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())",
-            &[&name],
+            &[(&name, Type::NAME)],
         )
         .await?;
     Ok(row.map(|row| Subscription {
@@ -434,9 +435,9 @@ pub async fn advance_origin(session: &Session, name: &str, position: &str) -> Re
         bail!("subscription {name} does not exist")
     };
     session
-        .execute(
-            "SELECT pg_replication_origin_advance('pg_' || $1::oid::text, $2::text::pg_lsn)",
-            &[&state.oid, &position],
+        .query_typed(
+            "SELECT pg_replication_origin_advance('pg_' || $1::text, $2::text::pg_lsn)",
+            &[(&state.oid, Type::OID), (&position, Type::TEXT)],
         )
         .await
         .with_context(|| format!("advance the origin of subscription {name}"))?;

@@ -149,7 +149,8 @@ pub async fn read(session: &Session) -> Result<Vec<SequenceValue>> {
     SequenceReader::prepare(session).await?.read(session).await
 }
 
-/// Sets every sequence to where it stood when it was read, in one batch.
+/// Sets every sequence to where it stood when it was read, in one batch. It does not wait for the
+/// disk: `detach` does, for this and for all that was applied.
 ///
 /// # Errors
 /// A sequence does not exist here or may not be set; then none is set.
@@ -164,6 +165,8 @@ pub async fn apply(session: &Session, values: &[SequenceValue]) -> Result<()> {
     // A target list has at most 1664 entries; rows of a VALUES list have no limit.
     let all: Vec<String> = values.iter().map(|value| format!("({})", one(value))).collect();
     let batch = format!("SELECT count(value) FROM (VALUES {}) AS set(value)", all.join(", "));
+    // One transaction, which is durable once a later one of this server is.
+    let batch = format!("SET LOCAL synchronous_commit = off; {batch}");
     session.batch_execute(&batch).await.context("set the sequences")
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_postgres::types::Type;
 
 use crate::cutover::header::{Header, Identity, Line};
 use crate::failure::{Failure, tolerate};
@@ -33,6 +34,20 @@ pub async fn install(session: &Session) -> Result<()> {
         .batch_execute(include_str!("sql/state.sql"))
         .await
         .context("install the schema xtask_cutover")
+}
+
+/// Waits until everything that was committed on this server is on its disk: this commit waits, and
+/// with it all before it.
+///
+/// # Errors
+/// The connection is lost, or the disk is full.
+pub async fn wait_for_disk(session: &Session) -> Result<()> {
+    session
+        .batch_execute(
+            "SET synchronous_commit = on; UPDATE xtask_cutover.fence SET only_row = true",
+        )
+        .await
+        .context("wait for the server's disk")
 }
 
 /// Whether the tool's schema is there.
@@ -180,7 +195,8 @@ pub async fn own_run(session: &Session, header: &Header, operator: &str) -> Resu
 /// The connection is lost, or the tool keeps nothing there.
 pub async fn epoch(session: &Session, run: &str) -> Result<Option<i64>> {
     let sql = "SELECT epoch FROM xtask_cutover.run WHERE id = $1";
-    Ok(session.query_opt(sql, &[&run]).await?.map(|row| row.get(0)))
+    let row = session.query_typed_opt(sql, &[(&run, Type::TEXT)]).await?;
+    Ok(row.map(|row| row.get(0)))
 }
 
 /// Refuses where another process has taken the run over since.
@@ -188,9 +204,8 @@ pub async fn epoch(session: &Session, run: &str) -> Result<Option<i64>> {
 /// # Errors
 /// The epoch is not ours any more, or the connection is lost.
 pub async fn assert_epoch(session: &Session, run: &str, epoch: i64) -> Result<()> {
-    let row = session
-        .query_opt("SELECT epoch, operator FROM xtask_cutover.run WHERE id = $1", &[&run])
-        .await?;
+    let sql = "SELECT epoch, operator FROM xtask_cutover.run WHERE id = $1";
+    let row = session.query_typed_opt(sql, &[(&run, Type::TEXT)]).await?;
     match row {
         Some(row) if row.get::<_, i64>(0) == epoch => Ok(()),
         Some(row) => {

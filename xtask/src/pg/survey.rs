@@ -169,7 +169,7 @@ pub async fn tables(session: &Session) -> Result<Vec<Relation>> {
 /// # Errors
 /// The catalog cannot be read.
 pub async fn files(session: &Session) -> Result<BTreeMap<String, u32>> {
-    let rows = session.query(include_str!("sql/files.sql"), &[]).await;
+    let rows = session.query_typed(include_str!("sql/files.sql"), &[]).await;
     let rows = rows.context("list the tables' files")?;
     Ok(rows.iter().map(|row| (row.get("title"), row.get("file"))).collect())
 }

@@ -20,6 +20,7 @@ mod refusals;
 mod reports;
 mod secrets;
 mod servers;
+mod slots;
 mod support;
 mod sweep;
 mod tls;

@@ -19,8 +19,7 @@ use crate::cutover::steps::{evidence, publish, schema};
 use crate::failure::Failure;
 use crate::pg::copy::relay;
 use crate::pg::endpoint::{Endpoint, Session};
-use crate::pg::replication;
-use crate::pg::rights;
+use crate::pg::{replication, rights, state};
 use queue::Chunk;
 
 mod queue;
@@ -63,13 +62,7 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
 
 /// Chunks are committed without waiting for the disk; this waits for all of them.
 async fn wait_for_disk(engine: &mut Engine) -> Result<()> {
-    let target = engine.target.session_within(RESTART_LIMIT).await?;
-    target
-        .batch_execute(
-            "SET synchronous_commit = on; UPDATE xtask_cutover.fence SET only_row = true",
-        )
-        .await
-        .context("wait for the target's disk")
+    state::wait_for_disk(engine.target.session_within(RESTART_LIMIT).await?.as_ref()).await
 }
 
 /// The snapshot to read under: that of the last batch while it is held, or that of a new batch for

@@ -1,14 +1,14 @@
 //! `detach`: the subscription is off, all that it applied is on disk, and the way back starts
 //! exactly here. What was applied so far must not be sent back: it came from there.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use tokio_postgres::types::Type;
 
 use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::steps::evidence;
 use crate::pg::endpoint::Session;
-use crate::pg::replication;
-use crate::pg::rights;
+use crate::pg::{replication, rights, state};
 
 /// Turns apply off, flushes, and moves the way back's slot and origin to the flushed position.
 ///
@@ -21,12 +21,7 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     }
     // Apply commits without waiting for the disk. This commit waits, and with it all before it:
     // a crash after the decision must find every row.
-    target
-        .batch_execute(
-            "SET synchronous_commit = on; UPDATE xtask_cutover.fence SET only_row = true",
-        )
-        .await
-        .context("wait for the target's disk")?;
+    state::wait_for_disk(&target).await?;
     if engine.plan.without_way_back {
         return Ok(());
     }
@@ -75,17 +70,18 @@ pub async fn look(engine: &mut Engine, log: &dyn Log) -> Result<Seen> {
 
 async fn position_of_slot(target: &Session, name: &str) -> Result<Option<String>> {
     let sql = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1";
-    Ok(target.query_opt(sql, &[&name]).await?.and_then(|row| row.get(0)))
+    let row = target.query_typed_opt(sql, &[(&name, Type::NAME)]).await?;
+    Ok(row.and_then(|row| row.get(0)))
 }
 
 async fn position_of_origin(source: &Session, name: &str) -> Result<Option<String>> {
     let row = source
-        .query_opt(
+        .query_typed_opt(
             "SELECT status.remote_lsn::text
              FROM pg_subscription AS s
              JOIN pg_replication_origin_status AS status ON status.external_id = 'pg_' || s.oid
              WHERE s.subname = $1",
-            &[&name],
+            &[(&name, Type::NAME)],
         )
         .await?;
     Ok(row.and_then(|row| row.get(0)))

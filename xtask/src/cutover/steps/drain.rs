@@ -2,6 +2,7 @@
 //! order of commits, so everything before it has arrived as well. No distance in WAL says that.
 
 use anyhow::{Context, Result, bail};
+use tokio_postgres::types::Type;
 
 use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
@@ -42,7 +43,8 @@ pub async fn look(engine: &mut Engine, log: &dyn Log) -> Result<Seen> {
     };
     for marker in engine.markers(log) {
         let sql = format!("SELECT FROM xtask_cutover.{marker} WHERE id = $1");
-        let row = target.query_opt(&sql, &[&id]).await.context("look for the barrier row")?;
+        let row = target.query_typed_opt(&sql, &[(&id, Type::INT8)]).await;
+        let row = row.context("look for the barrier row")?;
         if row.is_none() {
             return Ok(Seen::NotDone);
         }

@@ -15,8 +15,8 @@ use crate::cutover::steps::evidence;
 use crate::cutover::{ddl, decision, fence, plan};
 use crate::failure::{Failure, tolerate};
 use crate::pg::endpoint::{Endpoint, Session};
-use crate::pg::replication;
 use crate::pg::sequences::SequenceReader;
+use crate::pg::{replication, state};
 use crate::route::Routes;
 
 /// How long the tool may be silent before the dead-man un-fences the source.
@@ -33,6 +33,8 @@ const SLOT_EVERY: Duration = Duration::from_secs(1);
 const ADVANCE_GOAL: Duration = Duration::from_millis(50);
 /// How often it is advanced in search of that.
 const ADVANCE_ATTEMPTS: u32 = 200;
+/// How much WAL takes so long to read that people are told.
+const MUCH_WAL: u64 = 256 << 20;
 
 /// What watches over an attempt: the dead-man's backend, and the heartbeat that holds it back.
 pub struct Guard {
@@ -59,7 +61,7 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     ddl::assert_none_open([&source, &target]).await?;
     // Before the triggers: behind an open transaction each try of theirs would hold up clients.
     assert_no_prepared_transactions(&source).await?;
-    wait_for_old_transactions(&source).await?;
+    wait_for_old_transactions(&source, &engine.story).await?;
     close_for_searchers(engine, &target).await?;
     if !source.is_superuser {
         // Nothing else holds those who come in, so it is every table.
@@ -85,7 +87,7 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     engine.attempt.holder = Some(holder);
     catch_up(engine, log).await?;
     if !engine.plan.without_way_back {
-        catch_slot_up(&target, &engine.back()).await?;
+        catch_slot_up(&target, &engine.back(), &engine.story).await?;
     }
     rehearse(&engine.options.routes, &engine.source.endpoint).await?;
     let attempt = decision::begin_attempt(&source, &engine.header.run, engine.epoch).await?;
@@ -148,9 +150,13 @@ async fn assert_no_prepared_transactions(source: &Session) -> Result<()> {
         .into())
 }
 
-async fn wait_for_old_transactions(source: &Session) -> Result<()> {
+async fn wait_for_old_transactions(source: &Session, story: &Story) -> Result<()> {
     let begun = Instant::now();
+    let mut is_told = false;
     while let Some((who, fix)) = oldest_transaction(source, OLD_TRANSACTION).await? {
+        if !std::mem::replace(&mut is_told, true) {
+            story.note(format!("{who}; it is waited for"));
+        }
         if begun.elapsed() > OLD_TRANSACTION_LIMIT {
             let message = format!("{who}; the fence would cut it off");
             return Err(Failure::failed(message).hint(fix).into());
@@ -243,9 +249,18 @@ async fn lost_slot(source: &Session, names: &[String]) -> anyhow::Error {
     }
 }
 
-/// An advance reads all WAL since the last, so the last must have been a moment ago.
-pub async fn catch_slot_up(target: &Session, slot: &str) -> Result<()> {
+/// An advance reads WAL, so the last one must have been a moment ago.
+async fn catch_slot_up(target: &Session, slot: &str, story: &Story) -> Result<()> {
+    let unread = replication::unread(target, slot).await?;
+    if unread > MUCH_WAL {
+        let megabytes = unread >> 20;
+        story.note(format!("the way back reads {megabytes} MB of WAL that came since it was read"));
+    }
     for _ in 0..ADVANCE_ATTEMPTS {
+        // Without it every advance would read the same again.
+        let noted = replication::note_running(target).await;
+        tolerate(noted, "the server does so by itself, every 15 seconds");
+        state::wait_for_disk(target).await?;
         let begun = Instant::now();
         replication::advance_slot(target, slot).await?;
         if begun.elapsed() < ADVANCE_GOAL {

@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
 
 use crate::failure::Failure;
 use crate::pg::endpoint::{Endpoint, Session, identifier};
 
 /// How long making a slot may wait for transactions that were open before it.
 pub const SLOT_LIMIT: Duration = Duration::from_secs(60);
+/// How long a slot that is made for its note only may wait for what is at work.
+const NOTE_LIMIT: Duration = Duration::from_millis(250);
 /// How long a walsender may take to leave the slot of a dropped subscription.
 const SLOT_RELEASE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -160,13 +163,57 @@ pub async fn slot_exists(session: &Session, name: &str) -> Result<bool> {
 /// The slot is gone, lost or in use.
 pub async fn advance_slot(session: &Session, name: &str) -> Result<String> {
     let row = session
-        .query_one(
+        .query_typed_one(
             "SELECT (pg_replication_slot_advance($1, pg_current_wal_flush_lsn())).end_lsn::text",
-            &[&name],
+            &[(&name, Type::NAME)],
         )
         .await
         .with_context(|| format!("advance slot {name}"))?;
     Ok(row.get(0))
+}
+
+/// Has the server write down which transactions are at work. The next advance of a slot lets it
+/// begin to read there; a server writes such a note by itself only every 15 seconds, and until then
+/// each advance reads again whatever was written since the last one.
+///
+/// # Errors
+/// The connection is lost, or no slot is free where the role may not ask for the note itself.
+pub async fn note_running(session: &Session) -> Result<()> {
+    let asking = "SELECT coalesce(has_function_privilege(
+                      to_regprocedure('pg_catalog.pg_log_standby_snapshot()'), 'EXECUTE'), false)";
+    if session.query_one(asking, &[]).await?.get(0) {
+        session.query("SELECT pg_catalog.pg_log_standby_snapshot()", &[]).await?;
+        return Ok(());
+    }
+    // Whoever makes a slot leaves such a note before waiting for what is at work. Where that takes
+    // long the slot goes by itself, and the note stays.
+    let name = format!("xtask_note_{}", session.backend().await?);
+    let limit = NOTE_LIMIT.as_millis();
+    session.batch_execute(&format!("SET statement_timeout = {limit}")).await?;
+    let sql = "SELECT FROM pg_create_logical_replication_slot($1, 'pgoutput', true)";
+    let made = session.query(sql, &[&name]).await;
+    session.batch_execute("SET statement_timeout = 0").await?;
+    match made {
+        Ok(_) => drop_slot(session, &name).await,
+        Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => Ok(()),
+        Err(error) => Err(error).context("have the server note what is at work"),
+    }
+}
+
+/// How much WAL an advance of a slot has to read, in bytes.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn unread(session: &Session, slot: &str) -> Result<u64> {
+    let row = session
+        .query_opt(
+            "SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), restart_lsn)::bigint
+             FROM pg_replication_slots WHERE slot_name = $1",
+            &[&slot],
+        )
+        .await?;
+    let bytes: i64 = row.and_then(|row| row.get(0)).unwrap_or(0);
+    Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
 /// Whether a slot is close to the limit at which its server gives it up, and why it is thought so.
