@@ -186,6 +186,8 @@ async fn compete(field: &Field, pace: &Pace, limits: Limits, story: &Story) -> R
     story.note("warming up: the raw limit, once, not counted");
     contend(Kind::Raw, field, wanted).await.with_context(|| Kind::Raw.title())?;
     for round in 1..=pace.rounds {
+        // Nor shall anybody always come behind the same other.
+        taken.rotate_left(usize::from(round > 1));
         for (kind, taken) in &mut taken {
             let Ok(taken) = taken else { continue };
             story.note(format!("round {round} of {}: {}", pace.rounds, kind.title()));
@@ -193,6 +195,7 @@ async fn compete(field: &Field, pace: &Pace, limits: Limits, story: &Story) -> R
             taken.push(took.with_context(|| kind.title())?);
         }
     }
+    taken.sort_by_key(|(kind, _)| Kind::ALL.iter().position(|one| one == kind));
     let raw = taken.iter().find(|(kind, _)| *kind == Kind::Raw);
     let raw = raw
         .and_then(|(_, taken)| taken.as_ref().ok())

@@ -1,12 +1,16 @@
 //! The relay of rows: what one server's `COPY … TO` says goes to the other's `COPY … FROM`,
-//! frame by frame, without being parsed and without being kept.
+//! in bundles of frames, without being parsed and without being kept.
 
 use anyhow::{Context, Result};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt, pin_mut};
 use tokio_postgres::Transaction;
 
 use crate::pg::endpoint::{Session, identifier, qualified};
+
+/// How much goes to the target at once. A server sends a frame for each row, and each that is passed
+/// on by itself wakes a task and is written to the socket by itself.
+const BUNDLE_BYTES: usize = 64 << 10;
 
 /// A part of a table that is copied in one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,13 +105,18 @@ pub async fn relay(
     pin_mut!(stream);
     pin_mut!(sink);
     let mut bytes = 0_u64;
+    let mut bundle = BytesMut::with_capacity(BUNDLE_BYTES);
     while let Some(frame) = stream.next().await {
         let frame = frame.context("read from the source")?;
-        let length = frame.len() as u64;
-        sink.feed(frame).await.context("write to the target")?;
-        bytes += length;
-        moved_bytes(length);
+        bytes += frame.len() as u64;
+        moved_bytes(frame.len() as u64);
+        bundle.extend_from_slice(&frame);
+        if bundle.len() >= BUNDLE_BYTES {
+            let full = std::mem::replace(&mut bundle, BytesMut::with_capacity(BUNDLE_BYTES));
+            sink.feed(full.freeze()).await.context("write to the target")?;
+        }
     }
+    sink.feed(bundle.freeze()).await.context("write to the target")?;
     let rows = sink.finish().await.context("finish writing to the target")?;
     Ok(Moved { rows, bytes })
 }
