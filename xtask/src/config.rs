@@ -67,7 +67,11 @@ pub fn cache_folder() -> Option<PathBuf> {
 
 /// The name of the person or service that runs the tool, for locks and journals.
 pub fn operator() -> String {
-    text("USER").or_else(|| text("LOGNAME")).unwrap_or_else(|| "unknown".into())
+    let unnamed = || match rustix::process::geteuid() {
+        user if user.is_root() => "root".into(),
+        user => format!("uid{}", user.as_raw()),
+    };
+    text("USER").or_else(|| text("LOGNAME")).unwrap_or_else(unnamed)
 }
 
 /// The name of this machine, for locks and journals.

@@ -11,7 +11,7 @@ use crate::pg::endpoint::Session;
 pub struct Slot {
     /// Its name.
     pub name: String,
-    /// Whether somebody reads from it now.
+    /// Whether a follower reads from it now. Our own advance of it is none.
     pub active: bool,
     /// WAL between what the server wrote and what the reader confirmed, in bytes.
     pub lag_bytes: i64,
@@ -31,7 +31,7 @@ pub struct Slot {
 /// # Errors
 /// The server cannot be asked.
 pub async fn beginning_with(session: &Session, prefix: &str) -> Result<Vec<Slot>> {
-    let sql = "SELECT slot_name::text, active,
+    let sql = "SELECT slot_name::text, pid IS NOT NULL,
                       coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn),
                                0)::bigint,
                       extract(epoch FROM replay_lag)::float8,

@@ -15,6 +15,8 @@ const BOX: f64 = 1000.0;
 const MARKS: f64 = 5.0;
 /// The least width of a bar, in percent: what took no time is seen all the same.
 const LEAST_WIDTH: f64 = 0.5;
+/// In how many stretches the speed of the copy is told at most.
+const MOST_STRETCHES: usize = 60;
 
 /// A chart with two axes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -295,15 +297,19 @@ pub fn lag(points: &[Point], acts: &[Act]) -> Option<Plot> {
     Some(Plot { title, x: moments(range, range.from), y, shapes, bands })
 }
 
-/// The speed of the copy, in bytes a second.
+/// The speed of the copy, in bytes a second. What workers tell comes in lumps, some of them a
+/// millisecond apart, so it is the mean of stretches of equal length.
+#[expect(clippy::cast_precision_loss, reason = "at most 60 stretches")]
 pub fn copy_rate(points: &[Point]) -> Option<Plot> {
     let range = Range::of(points.iter().map(at_of))?;
-    let pairs = points.windows(2).filter(|pair| pair[1].at > pair[0].at);
-    let rates: Vec<(f64, f64, f64)> = pairs
-        .map(|pair| {
-            let (from, until) = (at_of(&pair[0]), at_of(&pair[1]));
-            let rate = (pair[1].value - pair[0].value).max(0.0) / (until - from) * 1000.0;
-            (from, until, rate)
+    let count = points.len().saturating_sub(1).clamp(1, MOST_STRETCHES);
+    let length = (range.until - range.from) / count as f64;
+    let rates: Vec<(f64, f64, f64)> = (0..count)
+        .map(|number| {
+            let from = range.from + length * number as f64;
+            let until = from + length;
+            let moved = value_at(points, until) - value_at(points, from);
+            (from, until, moved.max(0.0) / length * 1000.0)
         })
         .collect();
     let top = rates.iter().map(|(_, _, rate)| *rate).fold(1000.0, f64::max);
@@ -317,6 +323,20 @@ pub fn copy_rate(points: &[Point]) -> Option<Plot> {
     let title = "Bytes a second that the copy moved".into();
     let shapes = vec![Shape { class: "area", path }];
     Some(Plot { title, x: moments(range, range.from), y, shapes, bands: Vec::new() })
+}
+
+/// What a curve stood at, on a straight line between the points around.
+fn value_at(points: &[Point], at: f64) -> f64 {
+    let after = points.partition_point(|point| at_of(point) <= at);
+    let (before, after) = (after.checked_sub(1).map(|place| &points[place]), points.get(after));
+    match (before, after) {
+        (Some(before), Some(after)) => {
+            let share = (at - at_of(before)) / (at_of(after) - at_of(before));
+            before.value + (after.value - before.value) * share
+        }
+        (Some(one), None) | (None, Some(one)) => one.value,
+        (None, None) => 0.0,
+    }
 }
 
 /// The whole load of a rehearsal, with the pauses.
@@ -429,5 +449,16 @@ mod tests {
         let later = Point { at: 1007, value: 2e6 };
         let plot = copy_rate(&[Point { at: 7, value: 0.0 }, later]).unwrap();
         assert_eq!(plot.y.last().unwrap().label, "2 MB/s");
+    }
+
+    #[test]
+    fn what_is_told_in_lumps_moves_evenly() {
+        let lumps = (0..100_i32).flat_map(|step| {
+            let value = 4e6 * f64::from(step);
+            let at = 100 * i64::from(step);
+            [Point { at, value }, Point { at: at + 1, value: value + 4e6 }]
+        });
+        let plot = copy_rate(&lumps.collect::<Vec<_>>()).unwrap();
+        assert_eq!(plot.y.last().unwrap().label, "50 MB/s", "and not 4 GB/s");
     }
 }

@@ -144,9 +144,14 @@ fn view(act: &Act) -> ActView<'_> {
         Some(Outcome::Halted | Outcome::Differs | Outcome::Degraded) => "bad",
         _ => "careful",
     };
+    let outcome = match act.outcome {
+        Some(Outcome::Switched) if act.verb == "rollback" => "switched back",
+        Some(outcome) => wording::outcome(outcome),
+        None => "no end in the journal",
+    };
     ActView {
         act,
-        outcome: act.outcome.map_or("no end in the journal", wording::outcome).into(),
+        outcome: outcome.into(),
         tone,
         gantt: chart::gantt(act),
         throughput: clients.and_then(chart::throughput),
