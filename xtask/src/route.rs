@@ -129,7 +129,7 @@ impl fmt::Display for Route {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Route::File(path) => write!(formatter, "file {}", path.display()),
-            Route::PgBouncer(pooler) => write!(formatter, "{pooler:?}"),
+            Route::PgBouncer(pooler) => write!(formatter, "{pooler}"),
             Route::Aimed(Aimed::Service(service)) => write!(formatter, "Service {}", service.name),
             Route::Aimed(Aimed::Secret(secret)) => write!(formatter, "Secret {}", secret.name),
             Route::Command(program) => write!(formatter, "program {program}"),

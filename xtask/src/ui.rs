@@ -219,7 +219,11 @@ impl Ui {
             screen.last_plain = Some(Instant::now());
             drop(screen);
             let share = done.saturating_mul(100).checked_div(total).unwrap_or(0);
-            self.error_line(&format!("  {what}: {share} % ({done} of {total} {unit})"));
+            let counted = match unit {
+                "bytes" => format!("{} of {}", bytes(done), bytes(total)),
+                _ => format!("{done} of {total} {unit}"),
+            };
+            self.error_line(&format!("  {what}: {share} % ({counted})"));
         }
     }
 

@@ -52,12 +52,13 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let count = |level: Level| findings.iter().filter(|one| one.level == level).count();
     let (refused, warned) = (count(Level::Refuse), count(Level::Warn));
     if refused > 0 {
-        let message = format!("{refused} checks refuse, {warned} warn; nothing was changed");
+        let message =
+            format!("checks that refuse: {refused}, that warn: {warned}; nothing was changed");
         return Err(Failure::refused(message)
             .hint("run the commands above, then doctor again")
             .into());
     }
-    ui.line(&format!("nothing stands in the way; {warned} checks warn"));
+    ui.line(&format!("nothing stands in the way; checks that warn: {warned}"));
     Ok(())
 }
 

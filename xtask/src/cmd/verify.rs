@@ -183,11 +183,13 @@ fn verdict(certificate: &Certificate) -> String {
     let schema = match (certificate.schema_compared, certificate.schema.len()) {
         (false, _) => "schema not compared".to_string(),
         (true, 0) => "schema equal".to_string(),
+        (true, 1) => "schema 1 difference".to_string(),
         (true, count) => format!("schema {count} differences"),
     };
     let sequences = match (certificate.sequences_compared, certificate.sequences.len()) {
         (0, 0) => "no sequences compared".to_string(),
         (count, 0) => format!("{count} sequences equal"),
+        (_, 1) => "sequences 1 difference".to_string(),
         (_, count) => format!("sequences {count} differences"),
     };
     format!(

@@ -128,8 +128,8 @@ fn touches(step: Step, operation: &Operation, plan: &Plan, census: Census) -> St
             "target: {tables} tables, {sequences} sequences and what they need; closed to clients"
         ),
         Step::Copy => format!(
-            "target: the rows of {tables} tables, {} bytes; {} sessions a side",
-            plan.bytes(),
+            "target: the rows of {tables} tables, {} MB; {} sessions a side",
+            plan.bytes().div_euclid(1_000_000) + 1,
             operation.options.jobs
         ),
         Step::Index => format!("target: {} indexes, statistics", census.indexes),

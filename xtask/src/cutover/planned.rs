@@ -74,13 +74,13 @@ pub fn approve(refusals: &[Refusal]) -> Result<()> {
     }
     let reasons: Vec<String> =
         against.iter().map(|one| format!("\n  - {}: {}", one.problem, one.fix)).collect();
-    Err(Failure::refused(format!(
-        "the plan is refused for {} reasons:{}",
-        against.len(),
-        reasons.concat()
-    ))
-    .hint("mend them and run `cargo xtask cutover plan` again; nothing was changed")
-    .into())
+    let count = match against.len() {
+        1 => "1 reason".to_string(),
+        count => format!("{count} reasons"),
+    };
+    Err(Failure::refused(format!("the plan is refused for {count}:{}", reasons.concat()))
+        .hint("mend them and run `cargo xtask cutover plan` again; nothing was changed")
+        .into())
 }
 
 /// Surveys both sides; touches nothing.

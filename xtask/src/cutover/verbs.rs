@@ -121,7 +121,9 @@ pub async fn start(operation: &Operation) -> Result<Outcome> {
                 }
                 return resume(operation, latest, Goal::Follow).await;
             }
-            Phase::Following if latest.header.parent.is_none() => return Ok(Outcome::Following),
+            Phase::Following if latest.header.parent.is_none() => {
+                return Ok(already(operation, Outcome::Following, Direction::Forward));
+            }
             phase => return Err(not_now("start", phase, &latest.header.run)),
         }
     }
@@ -204,6 +206,12 @@ pub async fn rollback(operation: &Operation) -> Result<Outcome> {
     }
 }
 
+/// Says that there is nothing to do, so that nobody takes silence for an end cut short.
+fn already(operation: &Operation, outcome: Outcome, direction: Direction) -> Outcome {
+    operation.story.note(format!("nothing to do: {}", ending(outcome, direction)));
+    outcome
+}
+
 /// Drives the service one way: by the present run, or by a child of it.
 async fn turn(operation: &Operation, direction: Direction) -> Result<Outcome> {
     let lineage = operation.existing()?;
@@ -217,7 +225,7 @@ async fn turn(operation: &Operation, direction: Direction) -> Result<Outcome> {
         (Phase::Switched, true) if !State::of(&latest.records).is_done(Step::Release) => {
             resume(operation, latest, Goal::Switch).await
         }
-        (Phase::Switched, true) => Ok(Outcome::Switched),
+        (Phase::Switched, true) => Ok(already(operation, Outcome::Switched, direction)),
         (_, true) if is_outdated(operation, latest).await? => {
             resume(operation, latest, Goal::Remove).await?;
             let again = operation.existing()?;

@@ -475,6 +475,14 @@ fn is_nobody_there(error: &anyhow::Error) -> bool {
     cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
+impl fmt::Display for PgBouncer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let consoles: Vec<String> =
+            self.processes.iter().map(|process| process.console.to_string()).collect();
+        write!(formatter, "PgBouncer at {}", consoles.join(", "))
+    }
+}
+
 impl fmt::Debug for PgBouncer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let consoles: Vec<&Endpoint> =

@@ -8,18 +8,19 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use crate::cmd::backup::PolicyArguments;
 use crate::cmd::cutover::{RunArguments, SearchArguments};
 use crate::cutover::approval::Approval;
+use crate::cutover::engine::Options;
 use crate::cutover::planned::{self, Planned};
 use crate::cutover::privileges::Privilege;
 use crate::cutover::verbs::Operation;
 use crate::ui::{self, Format, Ui};
 
 /// How wide the table of steps is, in characters.
-const WIDTH: u16 = 110;
+const WIDTH: u16 = 80;
 /// How many tables the summary names.
 const SHOWN_TABLES: usize = 12;
 
 /// How wide the table of privileges is, in characters.
-const TABLE_WIDTH: u16 = 100;
+const TABLE_WIDTH: u16 = 80;
 
 /// Arguments of `cutover plan`.
 #[derive(Debug, clap::Args)]
@@ -56,7 +57,7 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let planned = planned::plan(&operation).await?;
     match ui.format() {
         Format::Json => ui.json(&planned)?,
-        Format::Text => ui.data(&text(&planned, operation.options.jobs)),
+        Format::Text => ui.data(&text(&planned, &operation.options)),
     }
     planned.approve()?;
     write(arguments, &operation, &planned, ui)
@@ -70,7 +71,7 @@ fn write(arguments: &Arguments, operation: &Operation, planned: &Planned, ui: &U
     Ok(())
 }
 
-fn text(planned: &Planned, jobs: usize) -> String {
+fn text(planned: &Planned, options: &Options) -> String {
     let plan = &planned.plan;
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
@@ -106,7 +107,7 @@ fn text(planned: &Planned, jobs: usize) -> String {
         warnings.concat(),
         privileges(&planned.privileges),
         search(planned),
-        effects(jobs, planned)
+        effects(options, planned)
     )
 }
 
@@ -167,7 +168,8 @@ fn outline(planned: &Planned) -> Table {
 }
 
 /// What a run does to the service beside its steps.
-fn effects(jobs: usize, planned: &Planned) -> String {
+fn effects(options: &Options, planned: &Planned) -> String {
+    let jobs = options.jobs;
     let estimate = planned.expected_pause_ms;
     let pause = match &planned.measured_pause {
         Some((run, took)) => format!(
@@ -180,9 +182,13 @@ fn effects(jobs: usize, planned: &Planned) -> String {
         ),
     };
     let setting = |name: &str| planned.settings.get(name).map_or("none", String::as_str);
+    let route = match options.routes.is_empty() {
+        true => "none: clients are yours to redirect".into(),
+        false => options.routes.to_string(),
+    };
     format!(
         "pause     one, its database part {pause}; past {} before the decision it is undone\n\
-         route     {}\n\
+         route     {route}\n\
          locks     ACCESS SHARE on every table until the copy ends; DDL that waits for it longer \
          than 1 s: {}\n\
          xmin      held until the copy ends, so dead rows stay until then\n\
@@ -190,7 +196,6 @@ fn effects(jobs: usize, planned: &Planned) -> String {
          load      {jobs} sessions that read, {jobs} that write on the target\n\
          stays     at a rollback: whatever only the target has, such as search tables and indexes",
         setting("pause limit"),
-        setting("routes"),
         setting("on ddl"),
     )
 }

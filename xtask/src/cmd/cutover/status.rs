@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::cmd::cutover::{MetricsArguments, RunArguments};
+use crate::cutover::lineage::Phase;
 use crate::cutover::status::{Status, status};
 use crate::failure::Failure;
 use crate::ui::{self, Format, Ui};
@@ -53,10 +54,18 @@ fn judge(status: &Status) -> Result<()> {
     }
     match &status.way_back {
         WayBack::AtRisk(_) => Err(Failure::refused("the way back is at risk").into()),
-        WayBack::Lost(_) if status.phase != crate::cutover::lineage::Phase::Finished => {
+        WayBack::Lost(_) if status.phase != Phase::Finished => {
             Err(Failure::refused("the way back is lost").into())
         }
         _ => Ok(()),
+    }
+}
+
+/// Where the run stands. A rollback is a switch the other way, and people want to know which.
+fn phase(status: &Status) -> String {
+    match (status.phase, status.serves.as_str()) {
+        (Phase::Switched, "source") => "switched back".into(),
+        (phase, _) => format!("{phase:?}").to_lowercase(),
     }
 }
 
@@ -72,7 +81,7 @@ fn text(status: &Status) -> String {
     };
     let mut lines = vec![
         format!("run       {}", status.run.as_deref().unwrap_or("none")),
-        format!("phase     {}", format!("{:?}", status.phase).to_lowercase()),
+        format!("phase     {}", phase(status)),
         format!("serves    {}", status.serves),
         format!("source    {}", fence(status.source_fenced)),
         format!("target    {target}"),

@@ -81,8 +81,8 @@ impl Change {
         let all = offences
             .iter()
             .map(|one| format!("\n  - line {}: {} [{}]", one.line, one.message, one.rule));
-        let (count, all) = (offences.len(), all.collect::<String>());
-        Err(Failure::refused(format!("{name} is refused for {count} reasons:{all}"))
+        let all = all.collect::<String>();
+        Err(Failure::refused(format!("{name} is refused:{all}"))
             .hint("mend the file, or accept what is meant by its name: --accept RULE")
             .into())
     }
