@@ -166,6 +166,22 @@ fn outline(planned: &Planned) -> Table {
     table
 }
 
+/// How long clients take to come through a cluster: only a switch can tell.
+fn arrival(planned: &Planned) -> String {
+    let Some(expected) = &planned.arrival else { return String::new() };
+    let route = &expected.route;
+    match &expected.measured {
+        Some((run, took)) => format!(
+            "arrival   the first client {took:.0} ms after {route} is led to the target, measured \
+             between these servers by run {run}\n"
+        ),
+        None => format!(
+            "arrival   not measured yet: each switch measures when the first client comes after \
+             {route} is led to the target\n"
+        ),
+    }
+}
+
 /// What a run does to the service beside its steps.
 fn effects(jobs: usize, planned: &Planned) -> String {
     let estimate = planned.expected_pause_ms;
@@ -182,7 +198,7 @@ fn effects(jobs: usize, planned: &Planned) -> String {
     let setting = |name: &str| planned.settings.get(name).map_or("none", String::as_str);
     format!(
         "pause     one, its database part {pause}; past {} before the decision it is undone\n\
-         route     {}\n\
+         route     {}\n{}\
          locks     ACCESS SHARE on every table until the copy ends; DDL that waits for it longer \
          than 1 s: {}\n\
          xmin      held until the copy ends, so dead rows stay until then\n\
@@ -191,6 +207,7 @@ fn effects(jobs: usize, planned: &Planned) -> String {
          stays     at a rollback: whatever only the target has, such as search tables and indexes",
         setting("pause limit"),
         setting("routes"),
+        arrival(planned),
         setting("on ddl"),
     )
 }
