@@ -1,6 +1,7 @@
 //! The engine: one run moves one database, and can bring it back.
 
 pub mod approval;
+pub mod arrival;
 pub mod beginning;
 pub mod catch_up;
 pub mod ddl;

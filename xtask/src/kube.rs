@@ -98,14 +98,13 @@ impl std::error::Error for Refusal {}
 impl Refusal {
     /// `secret` hides what was said: a server may repeat what it was sent.
     fn of(output: &Output, secret: bool) -> Refusal {
-        let said = output.stderr.trim();
-        let reason = said
-            .split_once("Error from server (")
-            .and_then(|(_, rest)| rest.split_once(')'))
-            .map(|(reason, _)| reason.to_string());
+        let lines: Vec<&str> =
+            output.stderr.trim().lines().filter(|line| !is_of_its_log(line)).collect();
+        let said = lines.join("\n");
+        let reason = reason(&said).map(String::from);
         let code = output.code.map_or("a signal".into(), |code| format!("exit code {code}"));
         let said = match (said.is_empty() || secret, &reason) {
-            (false, _) => said.to_string(),
+            (false, _) => said,
             (true, Some(reason)) => format!("the API server says {reason}"),
             (true, None) => format!("kubectl ended with {code}"),
         };
@@ -114,10 +113,39 @@ impl Refusal {
 
     /// Whether the same question would get the same answer again.
     fn is_final(&self) -> bool {
-        let last = ["NotFound", "Forbidden", "Unauthorized", "Invalid", "BadRequest"];
+        let last = ["NotFound", "Forbidden", "Unauthorized", "Invalid", "BadRequest", NO_SUCH_KIND];
         self.reason.as_deref().is_some_and(|reason| last.contains(&reason))
     }
 }
+
+/// Why, in the API server's own word. kubectl tells some of them in words of its own.
+fn reason(said: &str) -> Option<&str> {
+    let told = said.split_once("Error from server (").and_then(|(_, rest)| rest.split_once(')'));
+    if let Some((reason, _)) = told {
+        return Some(reason);
+    }
+    said.lines().find_map(|line| match line {
+        line if line.starts_with("The ") && line.contains("\" is invalid") => Some("Invalid"),
+        line if line.starts_with("The request is invalid") => Some("Invalid"),
+        line if line.starts_with("error: You must be logged in") => Some("Unauthorized"),
+        line if line.starts_with("error: the server doesn't have a resource type") => {
+            Some(NO_SUCH_KIND)
+        }
+        _ => None,
+    })
+}
+
+/// Whether a line is of kubectl's own log, which says the same in more words: a letter for how bad
+/// it is, and month and day.
+fn is_of_its_log(line: &str) -> bool {
+    let mut letters = line.chars();
+    letters.next().is_some_and(|level| "EWIF".contains(level))
+        && letters.by_ref().take(4).all(|letter| letter.is_ascii_digit())
+        && letters.next() == Some(' ')
+}
+
+/// The reason where the API server does not know a kind of object.
+const NO_SUCH_KIND: &str = "NoSuchKind";
 
 /// Whether the cluster does not have the object that was asked for.
 pub fn is_missing(error: &anyhow::Error) -> bool {
@@ -269,19 +297,47 @@ impl Cluster {
             let said = format!("there is no {resource}/{name}");
             return Err(Refusal { reason: Some("NotFound".into()), said }.into());
         };
-        let Some(mut patch) = merge::difference(&now, &wanted(&now)?) else { return Ok(false) };
+        self.patch(resource, name, &now, &wanted(&now)?, &[]).await
+    }
+
+    /// Whether it differed.
+    async fn patch(
+        &self,
+        resource: &str,
+        name: &str,
+        now: &Value,
+        wanted: &Value,
+        flags: &[&str],
+    ) -> Result<bool> {
+        let Some(mut patch) = merge::difference(now, wanted) else { return Ok(false) };
         // Only what was read is changed: whoever was faster makes this a conflict.
         patch["metadata"]["resourceVersion"] = now["metadata"]["resourceVersion"].clone();
         let call = self
             .call()
             .arguments(["patch", resource, name, "--type", "merge"])
             .arguments(["--patch-file", "/dev/stdin", "--output", "name"])
+            .arguments(flags)
             .input(patch.to_string());
         let output = call.output().await?;
         match output.code {
             Some(0) => Ok(true),
             _ => Err(Refusal::of(&output, resource == "secrets").into()),
         }
+    }
+
+    /// Asks the API server, and whoever else has a say in it, whether it would take a change of an
+    /// object that was read a moment ago. Nothing is changed.
+    ///
+    /// # Errors
+    /// It would not, or it does not answer.
+    pub async fn would_take(
+        &self,
+        resource: &str,
+        name: &str,
+        now: &Value,
+        wanted: &Value,
+    ) -> Result<()> {
+        self.patch(resource, name, now, wanted, &["--dry-run=server"]).await.map(drop)
     }
 
     /// Those of some rights that the tool's account does not have here.
@@ -292,9 +348,10 @@ impl Cluster {
         let asked = rights.iter().map(|right| async move {
             let call = self.call().arguments(["auth", "can-i", right.verb, right.resource]);
             let output = call.output().await.context("ask what the tool may do in the cluster")?;
-            match output.stdout.trim() {
-                "yes" => Ok(None),
-                "no" => Ok(Some(*right)),
+            // A no may be followed by a reason.
+            match output.stdout.split_whitespace().next() {
+                Some("yes") => Ok(None),
+                Some("no") => Ok(Some(*right)),
                 _ => Err(unreachable(self, &Refusal::of(&output, false).said)),
             }
         });
@@ -360,5 +417,18 @@ mod tests {
         let forbidden = Refusal::of(&output("Error from server (Forbidden): s3cret"), true);
         assert!(forbidden.is_final());
         assert_eq!(forbidden.said, "the API server says Forbidden");
+        let invalid = "The EndpointSlice \"paradedb\" is invalid: endpoints[0].addresses[0]: \
+                       Invalid value: \"127.0.0.1\": may not be in the loopback range";
+        assert!(Refusal::of(&output(invalid), false).is_final());
+        let unknown = "Warning: old\nerror: You must be logged in to the server (Unauthorized)\n";
+        assert!(Refusal::of(&output(unknown), false).is_final());
+        let kind = "error: the server doesn't have a resource type \"applications\"\n";
+        assert!(Refusal::of(&output(kind), false).is_final());
+        let silent = "The connection to the server 127.0.0.1:6443 was refused - did you specify \
+                      the right host or port?";
+        let log = "E1128 15:59:08.761700   13986 memcache.go:265] \"Unhandled Error\" err=\"…\"";
+        let refused = Refusal::of(&output(&format!("{log}\n{log}\n{silent}\n")), false);
+        assert!(!refused.is_final());
+        assert_eq!(refused.said, silent);
     }
 }

@@ -151,6 +151,11 @@ impl Routes {
         self.aimed().into_iter().map(Route::Aimed).collect()
     }
 
+    /// Each route.
+    pub fn all(&self) -> &[Route] {
+        &self.0
+    }
+
     /// Whether clients are the operator's to redirect.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

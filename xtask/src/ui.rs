@@ -364,6 +364,10 @@ fn line_of(event: &Event) -> Option<String> {
         Event::Difference { object, detail } => {
             format!("  {bad}≠{bad:#} {object}: {detail}")
         }
+        Event::Arrived { route, milliseconds, sessions } => format!(
+            "  the first client came {milliseconds:.0} ms after {route} was led there; {sessions} \
+             sessions now"
+        ),
         Event::WorkloadsRestored { names } => format!("  runs again: {}", names.join(", ")),
         Event::Note { text } => format!("  {text}"),
         Event::Warning { text } => format!("  {careful}warning{careful:#}: {text}"),

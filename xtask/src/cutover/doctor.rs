@@ -22,6 +22,7 @@ use crate::render::values::Environment;
 
 pub mod clients;
 pub mod cluster;
+pub mod probes;
 
 /// What a check says. The order is that of urgency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -129,6 +130,7 @@ pub async fn examine(
     if let Some(environment) = environment {
         all.extend(cluster::examine(environment, cluster, &operation.target, data).await);
     }
+    all.extend(probes::examine(operation).await);
     all.sort();
     Ok(all)
 }

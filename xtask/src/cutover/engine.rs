@@ -238,6 +238,8 @@ pub struct Attempt {
     pub guard: Option<steps::gate::Guard>,
     /// The process that lets held clients go, where a pooler holds them.
     pub guardian: Option<Guardian>,
+    /// The process that gives stopped workloads back, where a cluster has some.
+    pub keeper: Option<Guardian>,
     /// The holder that will take the pins.
     pub holder: Option<Holder>,
     /// Statements prepared to read the sequences of the source and of the target.

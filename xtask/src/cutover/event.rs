@@ -225,6 +225,15 @@ pub enum Event {
         /// Which, as people call them.
         names: Vec<String>,
     },
+    /// The first client came to the target behind a Service or a Secret.
+    Arrived {
+        /// What leads clients, as people call it.
+        route: String,
+        /// From leading it there to the first session of a client.
+        milliseconds: f64,
+        /// How many there were when somebody looked.
+        sessions: i64,
+    },
     /// Long work goes on. For the screen only; never journaled.
     Progress {
         /// What is counted, such as `copy`.

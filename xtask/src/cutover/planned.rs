@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::cutover::approval::settings;
+use crate::cutover::arrival::{self, Expected};
 use crate::cutover::beginning::reach;
 use crate::cutover::event::Side;
 use crate::cutover::header::{Direction, Identity};
@@ -40,6 +41,8 @@ pub struct Planned {
     /// The run of these servers whose pause was measured last, and the database part of that
     /// pause in milliseconds.
     pub measured_pause: Option<(String, f64)>,
+    /// How long clients take to come through a cluster, where one leads them.
+    pub arrival: Option<Expected>,
     /// Who the source is.
     pub source: Identity,
     /// Who the target is.
@@ -113,12 +116,17 @@ pub async fn survey(
     plan.search = operation.options.search.clone().filter(|_| copies);
     plan.without_way_back = copies && operation.options.without_way_back;
     let census = Census::take(source).await?;
+    let earlier = earlier(&operation.options.folder, source, target).await?;
     Ok(Planned {
         environment: operation.origin.environment.clone(),
         by_hand: operation.origin.by_hand.clone(),
         settings: settings(operation),
         outline: if copies { outline(operation, &plan, census) } else { Vec::new() },
-        measured_pause: measured_pause(&operation.options.folder, source, target).await?,
+        measured_pause: last(&earlier, Run::pause_ms),
+        arrival: arrival::route(&operation.options.routes).map(|route| Expected {
+            measured: last(&earlier, |run| arrival::measured(run, &route)),
+            route,
+        }),
         refusals,
         privileges,
         plan,
@@ -184,26 +192,27 @@ pub async fn reasons(
     Ok((refusals, privileges))
 }
 
-/// The last pause between these two clusters that a journal of the folder tells of: the same
-/// machines make the best forecast.
-async fn measured_pause(
-    folder: &Path,
-    source: &Session,
-    target: &Session,
-) -> Result<Option<(String, f64)>> {
+/// The runs between these two clusters that a journal of the folder tells of, the last first: the
+/// same machines make the best forecast.
+async fn earlier(folder: &Path, source: &Session, target: &Session) -> Result<Vec<(String, Run)>> {
     let here = [state::identity(source).await?.system, state::identity(target).await?.system];
-    let mut runs = journal::runs(folder)?;
-    runs.reverse();
-    for name in runs {
+    let mut all = Vec::new();
+    for name in journal::runs(folder)?.into_iter().rev() {
         // A damaged journal is told of by whoever needs that run.
         let Ok((header, records)) = Journal::read(&journal::file_of(folder, &name)) else {
             continue;
         };
-        let are_same = here.contains(&header.source.system) && here.contains(&header.target.system);
-        let run = Run { header, records };
-        if let (true, Some(took)) = (are_same, run.pause_ms()) {
-            return Ok(Some((name, took)));
+        if here.contains(&header.source.system) && here.contains(&header.target.system) {
+            all.push((name, Run { header, records }));
         }
     }
-    Ok(None)
+    Ok(all)
+}
+
+/// What was measured last, and by which run.
+fn last(
+    earlier: &[(String, Run)],
+    measured: impl Fn(&Run) -> Option<f64>,
+) -> Option<(String, f64)> {
+    earlier.iter().find_map(|(name, run)| Some((name.clone(), measured(run)?)))
 }

@@ -11,7 +11,6 @@ use crate::cutover::lineage::{Lineage, Phase, Run};
 use crate::cutover::verbs::Operation;
 use crate::cutover::verify::Certificate;
 use crate::cutover::{catch_up, ddl, fence, journal, plan, stopped, way_back};
-use crate::kube::workloads::Former;
 use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::replication;
 use crate::pg::slots::{self, Slot};
@@ -123,7 +122,7 @@ pub async fn status(operation: &Operation) -> Result<Status> {
         last_pause_ms: lineage.runs.iter().rev().find_map(Run::pause_ms),
         slots: slots.concat(),
         certificate: certificate.map(|one| sentence(&one)),
-        changed: changed(&lineage),
+        changed: [changed(&lineage), still_stopped(&lineage).await].concat(),
         warnings: [
             half_changed(latest),
             warnings(phase, latest, source.as_ref(), target.as_ref()).await,
@@ -343,19 +342,30 @@ fn changed(lineage: &Lineage) -> Vec<String> {
         }
     }
     open.dedup();
-    let settings = open.into_iter().map(|(server, what)| format!("{what} on {server}"));
-    settings.chain(still_stopped(lineage)).collect()
+    open.into_iter().map(|(server, what)| format!("{what} on {server}")).collect()
 }
 
-/// Workloads of the cluster that were stopped and not given back what they had.
-fn still_stopped(lineage: &Lineage) -> Vec<String> {
+/// Workloads of the cluster that were stopped and have not what they had. The journal does not know
+/// what the guardian of a dead command has given back, so the cluster is asked.
+async fn still_stopped(lineage: &Lineage) -> Vec<String> {
     let records = lineage.runs.iter().flat_map(|run| &run.records);
     let Some(open) = stopped::open(records) else { return Vec::new() };
     let context = open.cluster.context();
-    let tell = |one: &Former| {
-        format!("{} of context {context} is stopped; it had {}", one.workload.title(), one.former)
-    };
-    open.former.iter().map(tell).collect()
+    let mut all = Vec::new();
+    for one in &open.former {
+        let (title, former) = (one.workload.title(), &one.former);
+        match one.is_still_stopped(&open.cluster).await {
+            Ok(false) => {}
+            Ok(true) => {
+                all.push(format!("{title} of context {context} is stopped; it had {former}"));
+            }
+            Err(_) => all.push(format!(
+                "{title} of context {context} was stopped, and the cluster does not say whether \
+                 it runs again; it had {former}"
+            )),
+        }
+    }
+    all
 }
 
 fn last_error(run: &Run) -> Option<String> {

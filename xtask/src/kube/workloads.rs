@@ -3,7 +3,10 @@
 //!
 //! What an object had before stands on the object itself, in an annotation that comes with the
 //! change and goes with its restoration. So a second stop never takes the stopped state for the
-//! former one, and a second restoration never undoes what a person has changed since.
+//! former one, and a second restoration never undoes what a person has changed since. Another says
+//! which command has stopped it.
+
+mod running;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -13,18 +16,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::kube::workloads::running::{Running, running};
 use crate::kube::{Cluster, Right, at, is_missing, with};
 
 /// The annotation with what an object had before.
 pub const FORMER: &str = "xtask.cutover/former";
+/// The annotation with who has stopped it: who comes late must not start what a later command has
+/// stopped.
+pub const STOPPED_BY: &str = "xtask.cutover/stopped-by";
 /// How long one object may take to be stopped.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// How long one object may take to be given back what it had.
 const RESTORE_LIMIT: Duration = Duration::from_secs(60);
 /// How often the cluster is asked whether something has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long controllers may take to notice a change, where nothing of the object runs any more.
-const NOTICE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What can be stopped. The order is the order of stopping: who would start the others again comes
 /// first.
@@ -126,6 +131,23 @@ pub struct Workloads {
     pub limit: Duration,
 }
 
+impl Former {
+    /// Whether this is what a stopped one has, so that it says nothing of the time before.
+    pub fn is_of_a_stopped_one(&self) -> bool {
+        self.former == self.workload.kind.stopped()
+    }
+
+    /// Whether it is stopped by the tool, whoever ran it.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub async fn is_still_stopped(&self, cluster: &Cluster) -> Result<bool> {
+        let Workload { kind, namespace, name, .. } = &self.workload;
+        let object = cluster.in_namespace(namespace).get(kind.resource(), name).await?;
+        Ok(object.is_some_and(|object| mark(&object, FORMER).is_some()))
+    }
+}
+
 /// What was seen while workloads came to a stop.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stopped {
@@ -191,7 +213,7 @@ impl Workloads {
                 let message = format!("the cluster has no {}", workload.title());
                 Failure::refused(message).hint("name what there is, or leave it out")
             })?;
-            let former = match mark(&object) {
+            let former = match mark(&object, FORMER) {
                 Some(text) => serde_json::from_str(text)
                     .with_context(|| format!("read {FORMER} of {}", workload.title()))?,
                 None => workload.kind.value(&object).clone(),
@@ -201,16 +223,17 @@ impl Workloads {
         Ok(all)
     }
 
-    /// Whether each is stopped by the tool.
+    /// Whether each is stopped by the command of a stamp.
     ///
     /// # Errors
     /// The cluster does not answer.
-    pub async fn are_stopped(&self) -> Result<bool> {
+    pub async fn are_stopped(&self, stamp: &str) -> Result<bool> {
         for workload in &self.all {
             let cluster = self.cluster.in_namespace(&workload.namespace);
             let object = cluster.get(workload.kind.resource(), &workload.name).await?;
             let is_stopped = object.is_some_and(|object| {
-                mark(&object).is_some() && *workload.kind.value(&object) == workload.kind.stopped()
+                let is_ours = mark(&object, STOPPED_BY) == Some(stamp);
+                is_ours && *workload.kind.value(&object) == workload.kind.stopped()
             });
             if !is_stopped {
                 return Ok(false);
@@ -221,11 +244,16 @@ impl Workloads {
 
     /// Stops each, in order, and waits until nothing of it runs. What each had must be written down
     /// by then. Those of a kind are stopped together; an Application alone, because its parent has
-    /// to be still before it is touched.
+    /// to be still before it is touched. Each bears the stamp of this command.
     ///
     /// # Errors
     /// The cluster refuses, somebody asked to stop, or something goes on running for too long.
-    pub async fn stop(&self, former: &[Former], is_asked: Asked<'_>) -> Result<Stopped> {
+    pub async fn stop(
+        &self,
+        former: &[Former],
+        stamp: &str,
+        is_asked: Asked<'_>,
+    ) -> Result<Stopped> {
         let mut stopped = Stopped::default();
         let is_together = |one: &Former, next: &Former| {
             one.workload.kind == next.workload.kind && one.workload.kind != Kind::Application
@@ -237,7 +265,7 @@ impl Workloads {
                 }
                 let cluster = self.cluster.in_namespace(&one.workload.namespace);
                 stopped.addresses.extend(addresses(&cluster, &one.workload).await?);
-                stop(&cluster, one).await?;
+                stop(&cluster, one, stamp).await?;
             }
             let begun = Instant::now();
             for one in group {
@@ -274,16 +302,36 @@ impl Workloads {
 /// # Errors
 /// The cluster does not answer, or refuses.
 pub async fn restore(cluster: &Cluster, one: &Former) -> Result<Option<String>> {
+    let is_ours = |object: &Value| {
+        // One that was restored before may have been changed by a person since.
+        mark(object, FORMER).is_some()
+            || *one.workload.kind.value(object) == one.workload.kind.stopped()
+    };
+    restore_where(cluster, one, is_ours).await
+}
+
+/// The same, only where the command of a stamp has stopped it, and no later one.
+///
+/// # Errors
+/// As [`restore`].
+pub async fn restore_of(cluster: &Cluster, one: &Former, stamp: &str) -> Result<Option<String>> {
+    restore_where(cluster, one, |object| mark(object, STOPPED_BY) == Some(stamp)).await
+}
+
+async fn restore_where(
+    cluster: &Cluster,
+    one: &Former,
+    is_ours: impl Fn(&Value) -> bool,
+) -> Result<Option<String>> {
     let Workload { kind, namespace, name, .. } = &one.workload;
     let cluster = cluster.in_namespace(namespace);
     let restored = cluster
         .change(kind.resource(), name, RESTORE_LIMIT, |object| {
-            let is_stopped = *kind.value(object) == kind.stopped();
-            if mark(object).is_none() && !is_stopped {
-                // It was restored before, and may have been changed by a person since.
+            if !is_ours(object) {
                 return Ok(object.clone());
             }
             let object = with(object, &["metadata", "annotations", FORMER], Value::Null);
+            let object = with(&object, &["metadata", "annotations", STOPPED_BY], Value::Null);
             Ok(with(&object, kind.path(), one.former.clone()))
         })
         .await;
@@ -296,104 +344,20 @@ pub async fn restore(cluster: &Cluster, one: &Former) -> Result<Option<String>> 
     }
 }
 
-/// What an object had before, where the tool has stopped it.
-fn mark(object: &Value) -> Option<&str> {
-    object.get("metadata")?.get("annotations")?.get(FORMER)?.as_str()
+/// What the tool has written on an object that it has stopped.
+fn mark<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
+    object.get("metadata")?.get("annotations")?.get(name)?.as_str()
 }
 
-async fn stop(cluster: &Cluster, one: &Former) -> Result<()> {
+async fn stop(cluster: &Cluster, one: &Former, stamp: &str) -> Result<()> {
     let Workload { kind, name, .. } = &one.workload;
     let former = serde_json::to_string(&one.former)?;
     let changed = cluster.change(kind.resource(), name, STOP_LIMIT, |object| {
-        let path = ["metadata", "annotations", FORMER];
-        let object = with(object, &path, json!(former));
+        let object = with(object, &["metadata", "annotations", FORMER], json!(former));
+        let object = with(&object, &["metadata", "annotations", STOPPED_BY], json!(stamp));
         Ok(with(&object, kind.path(), kind.stopped()))
     });
     changed.await.map(drop)
-}
-
-/// Whether anything of a stopped workload runs.
-enum Running {
-    /// Nothing; perhaps with a remark.
-    Nothing(Option<String>),
-    /// What, and how to end it by hand.
-    Still(String, String),
-}
-
-async fn running(cluster: &Cluster, workload: &Workload, since: Duration) -> Result<Running> {
-    match workload.kind {
-        Kind::Application => sync(cluster, workload).await,
-        Kind::CronJob => jobs(cluster, workload).await,
-        Kind::Deployment => pods(cluster, workload, since).await,
-    }
-}
-
-/// A synchronization that is under way puts everything back at its end.
-async fn sync(cluster: &Cluster, workload: &Workload) -> Result<Running> {
-    let object = cluster.get(workload.kind.resource(), &workload.name).await?.unwrap_or_default();
-    let is_running = at(&object, "/status/operationState/phase") == "Running";
-    if !is_running && object.get("operation").is_none() {
-        return Ok(Running::Nothing(None));
-    }
-    let fix = format!("argocd app terminate-op {}", workload.name);
-    Ok(Running::Still(format!("{} is still synchronizing", workload.title()), fix))
-}
-
-async fn jobs(cluster: &Cluster, workload: &Workload) -> Result<Running> {
-    let jobs = cluster.list("jobs.batch", None).await?;
-    let runs = jobs.iter().find(|job| is_owned_by(job, "CronJob", workload) && !has_ended(job));
-    Ok(match runs.map(|job| at(job, "/metadata/name").as_str().unwrap_or_default()) {
-        None => Running::Nothing(None),
-        Some(job) => Running::Still(
-            format!("job {job} of {} still runs", workload.title()),
-            format!("wait for it, or: kubectl --namespace {} delete job {job}", workload.namespace),
-        ),
-    })
-}
-
-fn is_owned_by(object: &Value, kind: &str, workload: &Workload) -> bool {
-    let owners = at(object, "/metadata/ownerReferences").as_array();
-    owners.is_some_and(|owners| {
-        owners.iter().any(|owner| owner["kind"] == kind && owner["name"] == workload.name)
-    })
-}
-
-fn has_ended(job: &Value) -> bool {
-    let conditions = at(job, "/status/conditions").as_array();
-    conditions.is_some_and(|conditions| {
-        conditions.iter().any(|condition| {
-            (condition["type"] == "Complete" || condition["type"] == "Failed")
-                && condition["status"] == "True"
-        })
-    })
-}
-
-/// Pods are gone, and a controller has seen that there shall be none: else it might make one a
-/// moment later. Where no controller is at work nobody makes one.
-async fn pods(cluster: &Cluster, workload: &Workload, since: Duration) -> Result<Running> {
-    let object = cluster.get(workload.kind.resource(), &workload.name).await?.unwrap_or_default();
-    let pods = alive(cluster, &object).await?;
-    let title = workload.title();
-    if let Some(pod) = pods.first() {
-        let name = at(pod, "/metadata/name").as_str().unwrap_or_default();
-        let namespace = cluster.namespace();
-        return Ok(Running::Still(
-            format!("{} pods of {title} still run, such as {name}", pods.len()),
-            format!("kubectl --namespace {namespace} delete pod {name}; is the node there?"),
-        ));
-    }
-    if is_noticed(&object) {
-        return Ok(Running::Nothing(None));
-    }
-    if since > NOTICE_LIMIT {
-        let remark = format!(
-            "no controller has noticed within {NOTICE_LIMIT:?} that {title} has no replicas; none \
-             of its pods runs"
-        );
-        return Ok(Running::Nothing(Some(remark)));
-    }
-    let fix = "see whether kube-controller-manager is at work";
-    Ok(Running::Still(format!("no controller has noticed {title}"), fix.into()))
 }
 
 /// Whether a controller has seen the object as it is now.
@@ -454,43 +418,4 @@ fn selector(selector: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_selector_is_written_as_kubectl_takes_it() {
-        let written = selector(&json!({
-            "matchLabels": {"app": "rbs"},
-            "matchExpressions": [
-                {"key": "tier", "operator": "In", "values": ["web", "api"]},
-                {"key": "canary", "operator": "DoesNotExist"},
-            ],
-        }));
-        assert_eq!(written, "app=rbs,tier in (web,api),!canary");
-        assert_eq!(selector(&Value::Null), "");
-    }
-
-    #[test]
-    fn rights_are_asked_for_once_and_where_they_are_needed() {
-        let workload = |kind, namespace: &str, name: &str| Workload {
-            kind,
-            namespace: namespace.into(),
-            name: name.into(),
-            migrates: false,
-        };
-        let workloads = Workloads {
-            cluster: Cluster::new("kubectl", None, "k3s", "robson"),
-            all: vec![
-                workload(Kind::Application, "argocd", "robson-root"),
-                workload(Kind::Application, "argocd", "robson-prod"),
-                workload(Kind::Deployment, "robson", "backend"),
-            ],
-            roles: Vec::new(),
-            limit: Duration::ZERO,
-        };
-        let rights = workloads.rights();
-        let count = |index: usize| (rights[index].0.as_str(), rights[index].1.len());
-        assert_eq!(count(0), ("argocd", 2));
-        assert_eq!(count(1), ("robson", 3));
-    }
-}
+mod tests;

@@ -142,7 +142,7 @@ impl Cluster {
         if !matches!(output.code, Some(0 | 1))
             || (output.code == Some(1) && output.stdout.is_empty())
         {
-            return Err(unreachable(output.stderr.trim()).into());
+            return Err(no_diff(rendered, output.stderr.trim()).into());
         }
         let mut changes = Vec::new();
         for (before, after) in pairs(&output.stdout) {
@@ -220,7 +220,32 @@ impl Cluster {
             return Ok(count);
         }
         let message = format!("the cluster refuses {}", rendered.environment.name);
-        Err(Failure::refused(message).hint(output.stderr.trim()).into())
+        Err(Failure::refused(message).hint(refusal(rendered, output.stderr.trim())).into())
+    }
+}
+
+/// What the API server has said; or, where it knows nothing of the namespace yet, what has to come
+/// first: it judges no object of a namespace that is not there.
+fn refusal(rendered: &Rendered, said: &str) -> String {
+    let name = &rendered.environment.values.namespace.name;
+    if !said.contains(&format!("namespaces \"{name}\" not found")) {
+        return said.into();
+    }
+    let ours = rendered.objects.iter().find(|object| object.is("Namespace"));
+    let make = ours.map_or_else(
+        || format!("kubectl create namespace {name}"),
+        |object| format!("kubectl apply -f {}", object.file),
+    );
+    format!("namespace {name} is not there, so nothing in it can be judged: {make}")
+}
+
+/// Why there is no diff: a change that the API server refuses cannot be shown.
+fn no_diff(rendered: &Rendered, said: &str) -> Failure {
+    let environment = &rendered.environment.name;
+    match said.contains("Error from server (Invalid)") {
+        true => Failure::refused(format!("the cluster refuses a change of {environment}"))
+            .hint(format!("{said}\nwhat each change would do: render --against REV")),
+        false => unreachable(&refusal(rendered, said)),
     }
 }
 
@@ -290,6 +315,9 @@ fn pairs(diff: &str) -> Vec<(Option<Object>, Option<Object>)> {
 fn shortened(diff: &str) -> String {
     let mut all = String::new();
     for (before, after) in pairs(diff) {
+        if is_counted_only(before.as_ref(), after.as_ref()) {
+            continue;
+        }
         let name = before.as_ref().or(after.as_ref()).map(|object| object.key.short());
         let text = |object: Option<Object>| {
             object.and_then(|one| serde_yaml::to_string(&one.body).ok()).unwrap_or_default()
@@ -300,9 +328,34 @@ fn shortened(diff: &str) -> String {
     all
 }
 
+/// Whether two states of an object differ by nothing but how often it was changed.
+fn is_counted_only(before: Option<&Object>, after: Option<&Object>) -> bool {
+    let without = |object: &Object| {
+        let mut body = object.body.clone();
+        if let Some(metadata) = body["metadata"].as_object_mut() {
+            metadata.shift_remove("generation");
+        }
+        body
+    };
+    matches!((before, after), (Some(before), Some(after)) if without(before) == without(after))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_that_was_only_counted_again_is_no_difference() {
+        let diff = |spec: &str| {
+            format!(
+                "diff -u -N /tmp/LIVE/x /tmp/MERGED/x\n--- /tmp/LIVE/x\n+++ /tmp/MERGED/x\n\
+                 @@ -1,5 +1,5 @@\n apiVersion: v1\n kind: Service\n metadata:\n   name: a\n\
+                 -  generation: 1\n+  generation: 2\n{spec}"
+            )
+        };
+        assert_eq!(shortened(&diff("")), "");
+        assert!(shortened(&diff("-x: 1\n+x: 2\n")).contains("+x: 2"));
+    }
 
     #[test]
     fn whole_files_are_read_from_a_diff() {

@@ -151,6 +151,19 @@ pub struct Act {
     pub steps: Vec<StepSeen>,
     /// When clients were held back, where they were.
     pub pause: Option<Pause>,
+    /// When the first client came through a cluster, where one was seen.
+    pub arrival: Option<Arrival>,
+}
+
+/// How long a change in a cluster took to bring the first client.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Arrival {
+    /// The Services and Secrets that lead clients.
+    pub route: String,
+    /// From leading them there to the first session of a client, in milliseconds.
+    pub milliseconds: f64,
+    /// How many sessions there were when somebody looked.
+    pub sessions: i64,
 }
 
 /// One step of a command.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::facts::{
-    Act, Change, FORMAT, Moved, Pause, Point, Remark, Report, Server, StepSeen, StepState,
+    Act, Arrival, Change, FORMAT, Moved, Pause, Point, Remark, Report, Server, StepSeen, StepState,
 };
 use super::{verdict, wording};
 use crate::cutover::event::{Event, Evidence, Record, Side, WayBack};
@@ -138,6 +138,7 @@ fn acts(run: &Run) -> Vec<Act> {
                 outcome: None,
                 steps: Vec::new(),
                 pause: None,
+                arrival: None,
             });
         } else if let Some(act) = all.last_mut() {
             add(act, record);
@@ -203,6 +204,10 @@ fn add(act: &mut Act, record: &Record) {
         Event::UndoDone { step, .. } => undoing(act, *step, StepState::Undone, None),
         Event::UndoFailed { step, error } => {
             undoing(act, *step, StepState::StillThere, Some(error.clone()));
+        }
+        Event::Arrived { route, milliseconds, sessions } => {
+            let (route, milliseconds, sessions) = (route.clone(), *milliseconds, *sessions);
+            act.arrival = Some(Arrival { route, milliseconds, sessions });
         }
         Event::Ended { outcome } => act.outcome = Some(*outcome),
         // What a rehearsal adds afterwards is not part of any command.

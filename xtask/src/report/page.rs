@@ -8,9 +8,10 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 use serde::Serialize;
 
 use super::chart::{self, Gantt, Plot};
-use super::facts::{Act, Report};
+use super::facts::{Act, Report, StepSeen, StepState};
 use super::wording;
 use crate::cutover::event::WayBack;
+use crate::cutover::step::Step;
 
 /// The names of the templates; the ending decides how values are escaped.
 const HTML: &str = "page.html";
@@ -31,6 +32,7 @@ struct ActView<'a> {
     act: &'a Act,
     outcome: String,
     tone: &'static str,
+    leads: bool,
     gantt: Option<Gantt>,
     throughput: Option<Plot>,
     latency: Option<Plot>,
@@ -153,10 +155,16 @@ fn view(act: &Act) -> ActView<'_> {
         act,
         outcome: outcome.into(),
         tone,
+        leads: act.steps.iter().any(is_led),
         gantt: chart::gantt(act),
         throughput: clients.and_then(chart::throughput),
         latency: clients.and_then(chart::latency),
     }
+}
+
+/// Whether clients were led to the other side through a cluster, and stayed there.
+fn is_led(step: &StepSeen) -> bool {
+    step.name == Step::Aim.name() && step.state == StepState::Done
 }
 
 /// The figures that people ask for first.

@@ -100,6 +100,8 @@ fn journal(folder: &Path) {
             append(Event::StepDone { step, evidence: Default::default(), milliseconds: 1.0 });
         }
     }
+    let route = HOSTILE.to_string();
+    append(Event::Arrived { route, milliseconds: 412.0, sessions: 3 });
     append(Event::WayBack { way_back: WayBack::AtRisk(HOSTILE.into()) });
     append(Event::Certified { certificate: certificate() });
     append(Event::Warning { text: HOSTILE.into() });
@@ -189,6 +191,10 @@ fn every_step_and_the_verdict_are_there() {
     let parsed: serde_json::Value = serde_json::from_str(&texts[2]).unwrap();
     assert_eq!(parsed["verdict"]["tone"], "bad");
     assert_eq!(parsed["acts"][0]["pause"]["clients"]["switch"]["pause_ms"], 210.0);
+    assert_eq!(parsed["acts"][0]["arrival"]["milliseconds"], 412.0);
+    for text in &texts[..2] {
+        assert!(text.contains("The first client came 412 ms after"), "{text}");
+    }
     assert_eq!(parsed["changes"][0]["restored"], serde_json::Value::Null);
 }
 

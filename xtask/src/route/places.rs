@@ -51,6 +51,14 @@ impl Places {
     }
 }
 
+impl Places {
+    /// What clients dial to reach any of the servers; nothing of a server that they dial as the
+    /// tool does.
+    pub fn dialled(&self) -> impl Iterator<Item = &Address> {
+        self.0.iter().map(|(_, dialled)| dialled)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

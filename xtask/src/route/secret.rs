@@ -162,6 +162,11 @@ impl Secret {
             let fix = "name the host as pods dial it, or find who changed the Secret";
             all.push(objection("route-elsewhere", problem, fix));
         }
+        for place in self.places.dialled().filter(|_| all.is_empty()) {
+            let wanted = self.wanted(&secret, place)?;
+            let asked = self.cluster.would_take(SECRETS, &self.name, &secret, &wanted).await;
+            asked.with_context(|| format!("lead Secret {} to {place}", self.name))?;
+        }
         Ok(all)
     }
 

@@ -101,27 +101,35 @@ impl Service {
         }
         let slice = self.slice().await?;
         all.extend(managed("EndpointSlice", &slice));
-        let wanted = self.wanted(&slice, serving).await?;
+        let place = self.places.of(serving);
+        let wanted = wanted(&slice, &place).await?;
         if wanted != slice {
-            let place = self.places.of(serving);
             let problem = format!("Service {} does not lead to {place}, which serves", self.name);
             let fix = "find who changed its EndpointSlice, and lead it there";
             all.push(objection("route-elsewhere", problem, fix));
         }
+        if all.is_empty() {
+            all.extend(self.refused_place(&slice).await);
+        }
         Ok(all)
     }
 
-    /// The slice that leads to the server of `server`; what else stands in it stays.
-    async fn wanted(&self, slice: &Value, server: &Endpoint) -> Result<Value> {
-        let kind = slice["addressType"].as_str().unwrap_or("IPv4");
-        let address = self.places.of(server);
-        let ip = resolve(&address, kind).await?;
-        let mut wanted = slice.clone();
-        wanted["endpoints"] = json!([{"addresses": [ip], "conditions": {"ready": true}}]);
-        let mut port = slice["ports"].get(0).cloned().unwrap_or_else(|| json!({"protocol": "TCP"}));
-        port["port"] = json!(address.port);
-        wanted["ports"] = json!([port]);
-        Ok(wanted)
+    /// A place that the API server would not let the Service lead to: in the pause nobody wants to
+    /// learn of it.
+    async fn refused_place(&self, slice: &Value) -> Option<Objection> {
+        let name = at(slice, "/metadata/name").as_str().unwrap_or_default();
+        for place in self.places.dialled() {
+            let asked = async {
+                let wanted = wanted(slice, place).await?;
+                self.cluster.would_take(SLICES, name, slice, &wanted).await
+            };
+            if let Err(error) = asked.await {
+                let problem = format!("Service {} cannot lead to {place}: {error:#}", self.name);
+                let fix = "name an address that pods reach, as `source` or `target` of the route";
+                return Some(objection("route-service", problem, fix));
+            }
+        }
+        None
     }
 
     /// Leads the Service to the server of `server`.
@@ -131,7 +139,7 @@ impl Service {
     pub async fn point(&self, server: &Endpoint) -> Result<()> {
         let describe = || format!("lead Service {} to {}", self.name, self.places.of(server));
         let slice = self.slice().await.with_context(describe)?;
-        let wanted = self.wanted(&slice, server).await.with_context(describe)?;
+        let wanted = wanted(&slice, &self.places.of(server)).await.with_context(describe)?;
         let name = at(&slice, "/metadata/name").as_str().context("read the slice's name")?;
         let (name, read) = (name.to_string(), Some(slice));
         // Clients wait: what was read is changed, and read again only where that was too late.
@@ -150,8 +158,20 @@ impl Service {
     /// The cluster does not answer.
     pub async fn points_at(&self, server: &Endpoint) -> Result<bool> {
         let slice = self.slice().await?;
-        Ok(self.wanted(&slice, server).await? == slice)
+        Ok(wanted(&slice, &self.places.of(server)).await? == slice)
     }
+}
+
+/// The slice that leads to a place; what else stands in it stays.
+async fn wanted(slice: &Value, place: &Address) -> Result<Value> {
+    let kind = slice["addressType"].as_str().unwrap_or("IPv4");
+    let ip = resolve(place, kind).await?;
+    let mut wanted = slice.clone();
+    wanted["endpoints"] = json!([{"addresses": [ip], "conditions": {"ready": true}}]);
+    let mut port = slice["ports"].get(0).cloned().unwrap_or_else(|| json!({"protocol": "TCP"}));
+    port["port"] = json!(place.port);
+    wanted["ports"] = json!([port]);
+    Ok(wanted)
 }
 
 /// The address of a place: an EndpointSlice knows no names.

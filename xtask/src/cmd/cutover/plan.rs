@@ -71,7 +71,8 @@ fn write(arguments: &Arguments, operation: &Operation, planned: &Planned, ui: &U
     Ok(())
 }
 
-fn text(planned: &Planned, options: &Options) -> String {
+/// A plan, for people.
+pub fn text(planned: &Planned, options: &Options) -> String {
     let plan = &planned.plan;
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
@@ -167,6 +168,22 @@ fn outline(planned: &Planned) -> Table {
     table
 }
 
+/// How long clients take to come through a cluster: only a switch can tell.
+fn arrival(planned: &Planned) -> String {
+    let Some(expected) = &planned.arrival else { return String::new() };
+    let route = &expected.route;
+    match &expected.measured {
+        Some((run, took)) => format!(
+            "arrival   the first client {took:.0} ms after {route} is led to the target, measured \
+             between these servers by run {run}\n"
+        ),
+        None => format!(
+            "arrival   not measured yet: each switch measures when the first client comes after \
+             {route} is led to the target\n"
+        ),
+    }
+}
+
 /// What a run does to the service beside its steps.
 fn effects(options: &Options, planned: &Planned) -> String {
     let jobs = options.jobs;
@@ -182,20 +199,27 @@ fn effects(options: &Options, planned: &Planned) -> String {
         ),
     };
     let setting = |name: &str| planned.settings.get(name).map_or("none", String::as_str);
+    let pause = match setting("topology") {
+        "follow" => "none: ParadeDB follows and answers searches, and is not let serve".into(),
+        _ => format!(
+            "one, its database part {pause}; past {} before the decision it is undone",
+            setting("pause limit")
+        ),
+    };
     let route = match options.routes.is_empty() {
         true => "none: clients are yours to redirect".into(),
         false => options.routes.to_string(),
     };
     format!(
-        "pause     one, its database part {pause}; past {} before the decision it is undone\n\
-         route     {route}\n\
+        "pause     {pause}\n\
+         route     {route}\n{}\
          locks     ACCESS SHARE on every table until the copy ends; DDL that waits for it longer \
          than 1 s: {}\n\
          xmin      held until the copy ends, so dead rows stay until then\n\
          WAL       kept on the source from the first step on; watch the disk\n\
          load      {jobs} sessions that read, {jobs} that write on the target\n\
          stays     at a rollback: whatever only the target has, such as search tables and indexes",
-        setting("pause limit"),
+        arrival(planned),
         setting("on ddl"),
     )
 }

@@ -5,6 +5,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::Finding;
+use super::probes::Asks;
 use crate::pg::endpoint::{Endpoint, identifier};
 use crate::render::cluster::Cluster;
 use crate::render::object::{Object, items};
@@ -255,10 +256,8 @@ fn probe(environment: &Environment, objects: &[Object]) -> Vec<Finding> {
     let set = objects.iter().find(|one| one.is("StatefulSet") && one.key.name == workload);
     let Some(set) = set else { return Vec::new() };
     let containers = items(set.at("spec.template.spec.containers"));
-    let asks_rows = containers.iter().any(|one| {
-        let command = items(&one["readinessProbe"]["exec"]["command"]);
-        command.iter().filter_map(Value::as_str).any(|word| word.contains("psql"))
-    });
+    let asks_rows =
+        containers.iter().any(|one| matches!(Asks::of(&one["readinessProbe"]), Asks::Rows(_)));
     let guards = items(set.at("spec.template.spec.initContainers"));
     let is_guarded = guards.iter().any(|one| one["name"] == "guard");
     let fix = format!(

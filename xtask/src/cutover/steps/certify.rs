@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::cutover::arrival;
 use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::event::{Event, Side};
@@ -25,6 +26,7 @@ const BARRIER_LIMIT: Duration = Duration::from_secs(120);
 /// # Errors
 /// We could not look. Differences are no error: they stand in the certificate.
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
+    arrival::note(engine, log).await;
     let sequences = sequence_rule(engine).await?;
     // Since the way back was armed the serving side may have crashed, and with that disabled it.
     let follower = engine.source.session().await?;
@@ -33,6 +35,8 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let certificate = verify::verify(request, &engine.story).await?;
     tell_differences(&certificate, log)?;
     log.append(certified(&certificate)?)?;
+    // Those who try again seldom may have come meanwhile.
+    arrival::note(engine, log).await;
     let (source, target) = engine.sessions().await?;
     engine.attempt.holder = None;
     holder::end(&source, &engine.header.run).await?;

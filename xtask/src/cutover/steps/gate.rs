@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use tokio::task::JoinHandle;
 
 use crate::cutover::drive::{Log, Seen};
-use crate::cutover::engine::Engine;
+use crate::cutover::engine::{Attempt, Engine};
 use crate::cutover::event::Story;
 use crate::cutover::guardian::{self, Guardian};
 use crate::cutover::holder::{self, Holder, Request};
@@ -122,7 +122,8 @@ async fn start_guardian(engine: &mut Engine, attempt: i64) -> Result<()> {
         return Ok(());
     }
     let sides = [&engine.source.endpoint, &engine.target.endpoint];
-    let request = guardian::Request::new(&engine.header, attempt, sides, &engine.options.routes);
+    let request =
+        guardian::Request::for_clients(&engine.header, attempt, sides, &engine.options.routes);
     engine.attempt.guardian = Some(Guardian::start(&request, &engine.options.folder).await?);
     Ok(())
 }
@@ -356,7 +357,8 @@ pub async fn look(engine: &mut Engine) -> Result<Seen> {
 /// A server cannot be reached.
 pub async fn undo(engine: &mut Engine) -> Result<()> {
     let guardian = engine.attempt.guardian.take();
-    engine.attempt = Default::default();
+    // What is stopped stays so until `quiesce` is undone.
+    engine.attempt = Attempt { keeper: engine.attempt.keeper.take(), ..Attempt::default() };
     let (source, target) = engine.sessions().await?;
     source
         .execute(

@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::event::Event;
+use crate::cutover::guardian::workloads::{Entry, Stopped};
+use crate::cutover::guardian::{self, Guardian};
 use crate::cutover::steps::evidence;
 use crate::cutover::stopped;
 use crate::failure::Failure;
@@ -34,14 +36,43 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
         return Err(Failure::failed(message).hint(hint).into());
     }
     let former = write_down(&workloads, log).await?;
+    let stamp = stamp(engine);
+    // One that is let go of in the middle would take this process for dead.
+    if !engine.attempt.keeper.as_mut().is_some_and(Guardian::is_alive) {
+        engine.attempt.keeper = Some(keeper(engine, &workloads, &former).await?);
+    }
     let interrupt = engine.interrupt.clone();
-    let stopped = workloads.stop(&former, &|| interrupt.is_requested()).await?;
+    let stopped = workloads.stop(&former, &stamp, &|| interrupt.is_requested()).await?;
     for remark in &stopped.remarks {
         engine.story.warning(remark.clone());
     }
     let source = engine.source.session().await?;
     let addresses: Vec<String> = stopped.addresses.into_iter().collect();
     sessions_end(&source, &addresses, &workloads.roles).await
+}
+
+/// The stamp of this command on what it stops.
+fn stamp(engine: &Engine) -> String {
+    guardian::workloads::stamp(&engine.header.run, engine.epoch)
+}
+
+/// Starts who gives the workloads back should this process die, before the first is touched.
+async fn keeper(engine: &Engine, workloads: &Workloads, former: &[Former]) -> Result<Guardian> {
+    let stopped = Stopped {
+        cluster: workloads.cluster.clone(),
+        former: former.to_vec(),
+        stamp: stamp(engine),
+        are_led: guardian::workloads::leads_all(&engine.options.routes),
+    };
+    let target = &engine.target.endpoint;
+    let client = engine.options.routes.client(target).await?.unwrap_or_else(|| target.clone());
+    let entry =
+        Entry { client: client.secret_conninfo(), system: engine.target.identity.system.clone() };
+    let sides = [&engine.source.endpoint, &engine.target.endpoint];
+    let request =
+        guardian::Request::for_workloads(&engine.header, engine.epoch, sides, (stopped, entry));
+    let keeper = Guardian::start(&request, &engine.options.folder).await;
+    keeper.context("start who gives the workloads back should this process die")
 }
 
 /// Journals what each workload has. What an earlier process has written down counts more than what
@@ -51,7 +82,8 @@ async fn write_down(workloads: &Workloads, log: &mut dyn Log) -> Result<Vec<Form
     let mut all = workloads.former().await?;
     for one in &mut all {
         let known = earlier.iter().find(|known| known.workload.title() == one.workload.title());
-        if let Some(known) = known {
+        // One that runs was given back by the guardian, and a person may have changed it since.
+        if let (Some(known), true) = (known, one.is_of_a_stopped_one()) {
             one.former = known.former.clone();
         }
     }
@@ -102,7 +134,7 @@ async fn sessions_end(source: &Session, addresses: &[String], roles: &[String]) 
 /// The cluster cannot be asked.
 pub async fn look(engine: &Engine) -> Result<Seen> {
     let Some(workloads) = &engine.options.workloads else { return Ok(Seen::Done(evidence! {})) };
-    if !workloads.are_stopped().await? {
+    if !workloads.are_stopped(&stamp(engine)).await? {
         return Ok(Seen::NotDone);
     }
     let count = |kind: Kind| workloads.all.iter().filter(|one| one.kind == kind).count();
@@ -117,7 +149,11 @@ pub async fn look(engine: &Engine) -> Result<Seen> {
 ///
 /// # Errors
 /// Something could not be given back; the rest was.
-pub async fn undo(engine: &Engine, log: &mut dyn Log) -> Result<()> {
+pub async fn undo(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let cluster = engine.options.workloads.as_ref().map(|workloads| &workloads.cluster);
-    stopped::restore(cluster, log, &engine.story, |_| true).await
+    stopped::restore(cluster, log, &engine.story, |_| true).await?;
+    if let Some(keeper) = engine.attempt.keeper.take() {
+        keeper.let_go().await;
+    }
+    Ok(())
 }

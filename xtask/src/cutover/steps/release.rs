@@ -26,25 +26,35 @@ const ARRIVAL_EVERY: Duration = Duration::from_millis(250);
 /// A process still holds its clients, or a workload is still stopped.
 pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let released = engine.options.routes.release().await;
-    if released.is_ok() {
-        // It looks for itself that nobody is held any more; nobody waits for that.
-        drop(engine.attempt.guardian.take());
+    if released.is_ok()
+        && let Some(guardian) = engine.attempt.guardian.take()
+    {
+        guardian.let_go().await;
     }
-    released.and(start_workloads(engine, log).await)
+    let started = start_workloads(engine, log).await;
+    if started.is_ok()
+        && let Some(keeper) = engine.attempt.keeper.take()
+    {
+        keeper.let_go().await;
+    }
+    released.and(started)
 }
 
 /// Starts what was stopped. Who runs migrations at its start is held back until a client was seen
 /// on the target: elsewhere it would make tables. So is ArgoCD, which might start it.
 async fn start_workloads(engine: &Engine, log: &mut dyn Log) -> Result<()> {
     let cluster = engine.options.workloads.as_ref().map(|workloads| &workloads.cluster);
-    let is_harmless =
-        |one: &Former| !one.workload.migrates && one.workload.kind != Kind::Application;
     let harmless = stopped::restore(cluster, log, &engine.story, is_harmless).await;
     if stopped::open(log.records()).is_some() {
         enter(engine).await.context("workloads that migrate at their start are held back")?;
         stopped::restore(cluster, log, &engine.story, |_| true).await?;
     }
     harmless
+}
+
+/// Whether it may start before a client was seen: it makes no tables, and starts nobody who does.
+pub fn is_harmless(one: &Former) -> bool {
+    !one.workload.migrates && one.workload.kind != Kind::Application
 }
 
 /// Done when a client's session reaches the target and may write there, and nothing that the run
@@ -108,7 +118,7 @@ async fn enter(engine: &Engine) -> Result<String> {
         let server = &engine.target.endpoint;
         let client = engine.options.routes.client(server).await?;
         let client = client.unwrap_or_else(|| server.clone());
-        match try_as_client(engine, &client).await {
+        match try_as_client(&client, &engine.target.identity.system).await {
             Ok(()) => return Ok(client.user),
             Err(error) if begun.elapsed() > RELEASE_LIMIT => return Err(error),
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -116,7 +126,11 @@ async fn enter(engine: &Engine) -> Result<String> {
     }
 }
 
-async fn try_as_client(engine: &Engine, client: &Endpoint) -> Result<()> {
+/// Whether a client gets in to the server of a system identifier, and may write there.
+///
+/// # Errors
+/// It does not, and why.
+pub async fn try_as_client(client: &Endpoint, wanted: &str) -> Result<()> {
     let session = client.connect_as_client("xtask release").await.context("enter as a client")?;
     // Without a named statement: a pooler may put another server behind the connection.
     let sql = "SELECT current_setting('transaction_read_only'),
@@ -124,7 +138,7 @@ async fn try_as_client(engine: &Engine, client: &Endpoint) -> Result<()> {
     let rows = session.query_typed(sql, &[]).await.context("ask as a client")?;
     let row = rows.first().context("a client gets no answer")?;
     let (read_only, system): (String, String) = (row.get(0), row.get(1));
-    if system != engine.target.identity.system {
+    if system != wanted {
         bail!("the route leads to another server");
     }
     if read_only != "off" {

@@ -27,6 +27,8 @@ const STOPPED: [(&str, &str); 4] = [
 ];
 /// The slice that leads the Service.
 const SLICE: &str = "endpointslices.discovery.k8s.io";
+/// What stands for this machine in a slice, which may name no address of loopback.
+const OUTSIDE: &str = "192.0.2.1";
 /// Transactions per second of the whole run.
 const RATE: f64 = 300.0;
 /// The same where something is broken on purpose.
@@ -46,11 +48,12 @@ async fn lead(stand: Arc<Stand>) -> u16 {
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
             let slice = stand.object(SLICE, "paradedb-outside");
-            let ip =
-                slice["endpoints"][0]["addresses"][0].as_str().expect("an address").to_string();
+            let address = &slice["endpoints"][0]["addresses"][0];
+            assert_eq!(address, OUTSIDE, "the only address of these servers");
             let port = u16::try_from(slice["ports"][0]["port"].as_u64().expect("a port"));
             tokio::spawn(async move {
-                let Ok(mut server) = TcpStream::connect((ip, port.expect("a port"))).await else {
+                let Ok(mut server) = TcpStream::connect(("127.0.0.1", port.expect("a port"))).await
+                else {
                     return;
                 };
                 let ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
@@ -63,11 +66,11 @@ async fn lead(stand: Arc<Stand>) -> u16 {
 
 impl Clustered {
     async fn begin(name: &str, rate: f64) -> Clustered {
-        let stand = Arc::new(Stand::new());
+        let stand = Arc::new(Stand::begin().await);
         stand.settings(&json!({"controllers": true}));
         let ports = [&pair().await.source, &pair().await.target]
             .map(|server| server.endpoint("postgres").port);
-        service(&stand, "paradedb", "127.0.0.1", ports[0]);
+        service(&stand, "paradedb", OUTSIDE, ports[0]);
         stand.put(STOPPED[0].0, &application("robson-root"));
         stand.put(STOPPED[1].0, &application("robson-prod"));
         stand.put(STOPPED[2].0, &cronjob("stop-monitor"));
@@ -77,8 +80,8 @@ impl Clustered {
         let cutover = format!(
             "cutover:\n  peers: []\n  cluster: {{context: {CONTEXT}, namespace: {NAMESPACE}}}\n  \
              pgbouncer: {{consoles: [{{url: '{console}'}}], probe: {PROBE}}}\n  routes:\n  \
-             - service:\n      name: paradedb\n      source: {{host: 127.0.0.1, port: {}}}\n      \
-             target: {{host: 127.0.0.1, port: {}}}\n  quiesce:\n    \
+             - service:\n      name: paradedb\n      source: {{host: {OUTSIDE}, port: {}}}\n      \
+             target: {{host: {OUTSIDE}, port: {}}}\n  quiesce:\n    \
              argocd:\n      namespace: {NAMESPACE}\n      application: robson-prod\n      \
              parent: robson-root\n    \
              cronjobs: [stop-monitor]\n    deployments: [{{name: backend, migrates: true}}]\n  \
@@ -98,19 +101,17 @@ impl Clustered {
     /// What people have written of every workload.
     fn now(&self) -> Vec<Value> {
         let objects = STOPPED.map(|(resource, name)| written(&self.stand.object(resource, name)));
-        let without_empty = |mut object: Value| {
-            let metadata = object["metadata"].as_object_mut().unwrap();
-            if metadata.get("annotations") == Some(&json!({})) {
-                metadata.remove("annotations");
-            }
-            object
-        };
-        objects.map(without_empty).to_vec()
+        objects.to_vec()
     }
 
     /// Every workload has what it had, and the Service leads to a side.
     fn is_as_it_was(&self) {
         assert_eq!(self.now(), self.before);
+    }
+
+    /// The guardian of a dead tool has given every workload back.
+    async fn runs_again(&self) {
+        eventually("the workloads run again", || self.now() == self.before).await;
     }
 
     fn is_stopped(&self) -> bool {
@@ -165,12 +166,14 @@ async fn killed_at_each_step_that_touches_the_cluster() {
             clustered.night.turned_to(Server::Plain).await;
             continue;
         }
-        // The Service leads back to the plain server without anybody's help.
+        // The Service leads back to the plain server without anybody's help, and the workloads run.
         clustered.night.is_let_in(Server::Plain).await;
+        clustered.runs_again().await;
     }
     for step in [Step::Flip, Step::Release] {
         clustered.night.kill_at(SWITCH, step).await;
         clustered.night.is_let_in(Server::Paradedb).await;
+        clustered.runs_again().await;
         clustered.night.succeeds(SWITCH).await;
         clustered.is_as_it_was();
         clustered.night.turned_to(Server::Paradedb).await;
@@ -214,6 +217,18 @@ async fn frozen_where_the_service_leads_away() {
 async fn a_cluster_that_falls_silent_unwinds_before_the_decision_and_stops_nobody_after_it() {
     needs_pgbouncer!();
     let mut clustered = Clustered::begin("cluster_silent", SLOW).await;
+    // Cut off from all of it: the source serves at once, and the workloads run again by themselves
+    // as soon as the cluster can be reached.
+    let mut tool = clustered.night.spawn(SWITCH);
+    assert!(tool.reaches(Step::Hold).await);
+    clustered.stand.fault("", "die", u32::MAX);
+    let ended = tool.ended().await;
+    assert_eq!(ended.code, Some(4), "{}", ended.told);
+    clustered.night.traffic(Server::Plain).await;
+    assert!(clustered.is_stopped());
+    clustered.stand.heal();
+    clustered.runs_again().await;
+    // Only one call hangs.
     let mut tool = clustered.night.spawn(SWITCH);
     assert!(tool.reaches(Step::Hold).await);
     clustered.stand.fault("patch endpointslices", "hang", 1);

@@ -56,7 +56,7 @@ fn run_pods(stand: Arc<Stand>, night: &Night) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_follow_a_secret_there_and_back_and_are_seen_to_arrive() {
-    let stand = Arc::new(Stand::new());
+    let stand = Arc::new(Stand::begin().await);
     stand.settings(&json!({"controllers": true}));
     let mut night = Night::begin("cluster_secret").await;
     let ports = [night.source.port, night.target.port];

@@ -41,7 +41,7 @@ fn names(objections: &[xtask::route::Objection]) -> Vec<&'static str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_is_led_by_its_slice_and_keeps_the_names_of_its_ports() {
-    let stand = Stand::new();
+    let stand = Stand::begin().await;
     service(&stand, "paradedb", "10.0.0.7", 5432);
     let places =
         Places::default().with(&server(1), "10.0.0.7", 5432).with(&server(2), "10.0.0.8", 5433);
@@ -53,6 +53,16 @@ async fn a_service_is_led_by_its_slice_and_keeps_the_names_of_its_ports() {
     route.point(&server(2)).await.unwrap();
     assert!(route.points_at(&server(2)).await.unwrap());
     assert!(!route.points_at(&server(1)).await.unwrap());
+    // What the API server would refuse is known before the pause.
+    let here = Service {
+        places: route.places.clone().with(&server(3), "127.0.0.1", 5432),
+        ..route.clone()
+    };
+    let found = here.objections(&server(2)).await;
+    assert_eq!(names(&found), ["route-service"], "{found:?}");
+    for wanted in ["cannot lead to 127.0.0.1:5432", "loopback"] {
+        assert!(found[0].problem.contains(wanted), "{wanted}: {found:?}");
+    }
     let slice = stand.object("endpointslices.discovery.k8s.io", "paradedb-outside");
     assert_eq!(slice["endpoints"][0]["addresses"], json!(["10.0.0.8"]));
     let ports = json!([{"name": "postgres", "port": 5433, "protocol": "TCP"}]);
@@ -61,8 +71,8 @@ async fn a_service_is_led_by_its_slice_and_keeps_the_names_of_its_ports() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_lead_a_service_elsewhere_by_itself_is_refused() {
-    let stand = Stand::new();
-    service(&stand, "paradedb", "127.0.0.1", 1);
+    let stand = Stand::begin().await;
+    service(&stand, "paradedb", "10.0.0.7", 5432);
     let change = |resource: &str, name: &str, pointer: [&str; 2], value: Value| {
         let mut object = stand.object(resource, name);
         object[pointer[0]][pointer[1]] = value;
@@ -72,12 +82,9 @@ async fn what_would_lead_a_service_elsewhere_by_itself_is_refused() {
     let tracking = json!({"argocd.argoproj.io/tracking-id": "robson-prod:v1/x"});
     let slice = "endpointslices.discovery.k8s.io";
     change(slice, "paradedb-outside", ["metadata", "annotations"], tracking);
-    let route = Service {
-        cluster: stand.cluster(),
-        name: "paradedb".into(),
-        places: Places::default(),
-        clients: None,
-    };
+    let places = Places::default().with(&server(1), "10.0.0.7", 5432);
+    let route =
+        Service { cluster: stand.cluster(), name: "paradedb".into(), places, clients: None };
     let found = route.objections(&server(1)).await;
     assert_eq!(names(&found), ["route-service", "route-managed"], "{found:?}");
     assert!(found[1].problem.contains("robson-prod"), "{found:?}");
@@ -90,7 +97,7 @@ async fn what_would_lead_a_service_elsewhere_by_itself_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_keeps_all_but_the_server_and_shows_nothing() {
-    let stand = Stand::new();
+    let stand = Stand::begin().await;
     // robson, hunter2, old, 5432, postgres://robson:hunter2@old:5432/rbsdb, and a key of others.
     let data = json!({
         "POSTGRES_USER": "cm9ic29u",

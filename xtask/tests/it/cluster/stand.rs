@@ -1,37 +1,43 @@
-//! The cluster of a test: the stand-in, or a real one.
+//! The cluster of a test: the stand-in, or a real one behind it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use xtask::config;
+use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
 use xtask::kube::Cluster;
-use xtask::process::{Invocation, find_program};
+use xtask::process::find_program;
+
+use real::Real;
+
+mod real;
 
 /// The namespace of a test's objects.
 pub const NAMESPACE: &str = "xtask-test";
 /// The context that the stand-in knows.
 pub const CONTEXT: &str = "stand-in";
-/// The kubeconfig of a cluster to test in.
-const KUBECONFIG: &str = "XTASK_TEST_KUBECONFIG";
 /// Python where it starts fast: not behind a shim.
 const PYTHON: &str = "/usr/bin/python3";
 /// How long one answer may take: a hanging call is waited for.
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 
+/// Whose turn it is in a real cluster: tests share a namespace.
+static TURN: OnceCell<Arc<Mutex<()>>> = OnceCell::const_new();
+
 /// A cluster to test in.
 pub struct Stand {
     folder: TempDir,
     program: PathBuf,
-    kubeconfig: PathBuf,
-    context: String,
+    real: Option<Real>,
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Stand {
-    /// A stand-in without objects.
-    pub fn new() -> Stand {
+    /// A cluster without objects: a real one where the environment names one.
+    pub async fn begin() -> Stand {
         let folder = tempfile::tempdir().expect("a folder");
         let program = folder.path().join("kubectl");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/cluster/kubectl.py");
@@ -48,39 +54,33 @@ exec env STAND='{}' {} -S {} \"$@\"
         std::fs::write(&program, text).expect("the folder is ours");
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&program, mode).expect("the file is ours");
-        let stand = Stand {
-            kubeconfig: folder.path().join("config"),
-            context: CONTEXT.into(),
-            program,
-            folder,
-        };
+        let mut stand = Stand { program, folder, real: None, _turn: None };
+        if let Some(real) = Real::named().await {
+            let turn = TURN.get_or_init(|| async { Arc::new(Mutex::new(())) }).await;
+            stand._turn = Some(turn.clone().lock_owned().await);
+            real.clear().await;
+            stand.real = Some(real);
+        }
         stand.settings(&json!({}));
         stand
     }
 
-    /// A real cluster with a namespace for the test, where the environment names one.
-    pub async fn real() -> Option<Stand> {
-        let kubeconfig = config::path(KUBECONFIG)?;
-        let program = find_program("kubectl").expect("kubectl is there");
-        let asked = Invocation::new(&program)
-            .argument("--kubeconfig")
-            .argument(&kubeconfig)
-            .arguments(["config", "current-context"]);
-        let context = asked.run().await.expect("it has a context").trim().to_string();
-        let folder = tempfile::tempdir().expect("a folder");
-        let stand = Stand { folder, program, kubeconfig, context };
-        stand
-            .apply(&json!({"apiVersion": "v1", "kind": "Namespace",
-            "metadata": {"name": NAMESPACE}}))
-            .await;
-        Some(stand)
+    /// Whether a real cluster answers.
+    pub fn is_real(&self) -> bool {
+        self.real.is_some()
+    }
+
+    /// Whether somebody acts on what is written: in an API server alone nobody does.
+    pub fn has_controllers(&self) -> bool {
+        match &self.real {
+            Some(real) => real.has_controllers,
+            None => self.read("settings.json")["controllers"] == true,
+        }
     }
 
     /// The cluster, as the tool takes it.
     pub fn cluster(&self) -> Cluster {
-        let kubeconfig = Some(self.kubeconfig.clone());
-        Cluster::new(&self.program, kubeconfig, &self.context, NAMESPACE)
-            .answering_within(ANSWER_LIMIT)
+        Cluster::new(&self.program, None, CONTEXT, NAMESPACE).answering_within(ANSWER_LIMIT)
     }
 
     fn read(&self, name: &str) -> Value {
@@ -94,15 +94,22 @@ exec env STAND='{}' {} -S {} \"$@\"
         std::fs::rename(&new, self.folder.path().join(name)).expect("the folder is ours");
     }
 
-    /// How the stand-in behaves: `controllers`, and rights that are `refused`.
+    /// How the stand-in behaves: `controllers`, and rights that are `refused`. A real cluster has
+    /// the controllers that it has, and a role that may do all but what is refused.
     pub fn settings(&self, settings: &Value) {
         let mut settings = settings.clone();
         settings["context"] = json!(CONTEXT);
+        if let Some(real) = &self.real {
+            settings["real"] = real.settings(&settings["refused"]);
+        }
         self.write("settings.json", &settings);
     }
 
     /// Puts an object there, new or changed.
     pub fn put(&self, resource: &str, object: &Value) {
+        if let Some(real) = &self.real {
+            return real.put(resource, object);
+        }
         let mut objects = self.read("objects.json");
         let mut object = object.clone();
         let metadata = &mut object["metadata"];
@@ -120,7 +127,10 @@ exec env STAND='{}' {} -S {} \"$@\"
 
     /// An object as it is now.
     pub fn object(&self, resource: &str, name: &str) -> Value {
-        self.read("objects.json")[format!("{resource}/{NAMESPACE}/{name}")].clone()
+        match &self.real {
+            Some(real) => real.object(resource, name),
+            None => self.read("objects.json")[format!("{resource}/{NAMESPACE}/{name}")].clone(),
+        }
     }
 
     /// Tells the stand-in to fail at the next calls whose line holds a text: `refuse`, `conflict`,
@@ -148,25 +158,5 @@ exec env STAND='{}' {} -S {} \"$@\"
             words.filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
         };
         text.unwrap_or_default().lines().map(line).collect()
-    }
-
-    /// Makes an object in a real cluster.
-    pub async fn apply(&self, object: &Value) {
-        let call = self.kubectl(&["apply", "--filename", "-"]).input(object.to_string());
-        call.run().await.expect("the cluster takes it");
-    }
-
-    /// Takes away from a real cluster what the test has made.
-    pub async fn clear(&self) {
-        let call = self.kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"]);
-        call.run().await.expect("the cluster takes it away");
-    }
-
-    fn kubectl(&self, arguments: &[&str]) -> Invocation {
-        Invocation::new(&self.program)
-            .argument("--kubeconfig")
-            .argument(&self.kubeconfig)
-            .arguments(["--context", &self.context])
-            .arguments(arguments)
     }
 }

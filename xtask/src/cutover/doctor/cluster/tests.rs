@@ -110,7 +110,9 @@ fn a_probe_that_is_green_on_nothing_is_told() {
     };
     assert_eq!(level(&production(), "pg_isready", "guard"), Level::Warn);
     assert_eq!(level(&production(), "pg_isready", "other"), Level::Refuse);
-    assert_eq!(level(&production(), "psql", "other"), Level::Ok);
+    assert_eq!(level(&production(), "psql -c 'SELECT 1'", "guard"), Level::Warn);
+    let rows = "psql -c 'SELECT FROM api_order LIMIT 1'";
+    assert_eq!(level(&production(), rows, "other"), Level::Ok);
     let holding = environment(("holds_data: false", "holds_data: true"));
     assert_eq!(level(&holding, "pg_isready", "guard"), Level::Ok);
 }
