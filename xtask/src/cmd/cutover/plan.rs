@@ -70,7 +70,8 @@ fn write(arguments: &Arguments, operation: &Operation, planned: &Planned, ui: &U
     Ok(())
 }
 
-fn text(planned: &Planned, jobs: usize) -> String {
+/// A plan, for people.
+pub fn text(planned: &Planned, jobs: usize) -> String {
     let plan = &planned.plan;
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
@@ -180,8 +181,15 @@ fn effects(jobs: usize, planned: &Planned) -> String {
         ),
     };
     let setting = |name: &str| planned.settings.get(name).map_or("none", String::as_str);
+    let pause = match setting("topology") {
+        "follow" => "none: ParadeDB follows and answers searches, and is not let serve".into(),
+        _ => format!(
+            "one, its database part {pause}; past {} before the decision it is undone",
+            setting("pause limit")
+        ),
+    };
     format!(
-        "pause     one, its database part {pause}; past {} before the decision it is undone\n\
+        "pause     {pause}\n\
          route     {}\n\
          locks     ACCESS SHARE on every table until the copy ends; DDL that waits for it longer \
          than 1 s: {}\n\
@@ -189,7 +197,6 @@ fn effects(jobs: usize, planned: &Planned) -> String {
          WAL       kept on the source from the first step on; watch the disk\n\
          load      {jobs} sessions that read, {jobs} that write on the target\n\
          stays     at a rollback: whatever only the target has, such as search tables and indexes",
-        setting("pause limit"),
         setting("routes"),
         setting("on ddl"),
     )
