@@ -10,6 +10,7 @@ pub mod listing;
 pub mod manifest;
 pub mod place;
 pub mod policy;
+pub mod progress;
 pub mod prove;
 pub mod restore;
 pub mod scratch;

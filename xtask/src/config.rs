@@ -29,6 +29,8 @@ pub const XTASK_PGBOUNCER: &str = "XTASK_PGBOUNCER";
 pub const XTASK_SOURCE_BINDIR: &str = "XTASK_SOURCE_BINDIR";
 /// Folder with `postgres`, `initdb` and `pg_ctl` for the target of a rehearsal.
 pub const XTASK_TARGET_BINDIR: &str = "XTASK_TARGET_BINDIR";
+/// The Python environment that is active, as its `activate` sets it: its programs come first.
+pub const VIRTUAL_ENV: &str = "VIRTUAL_ENV";
 /// The base folder of what can be fetched again; default `~/.cache`. Root does not use it.
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 

@@ -207,7 +207,11 @@ fn invocation(endpoint: &Endpoint, place: &Place, request: &Request, record: &Pa
         Tests::Command(command) => {
             let bin = place.python.parent().unwrap_or(Path::new("/"));
             let path = config::variable("PATH").unwrap_or_default();
-            let path = [bin.as_os_str(), path.as_os_str()].join(":".as_ref());
+            // Who works in an environment of a project's own has there what the project needs.
+            let path = match config::variable(config::VIRTUAL_ENV) {
+                Some(_) => [path.as_os_str(), bin.as_os_str()].join(":".as_ref()),
+                None => [bin.as_os_str(), path.as_os_str()].join(":".as_ref()),
+            };
             search.extend(config::path("PYTHONPATH"));
             Invocation::new("sh").argument("-c").argument(command).variable("PATH", path)
         }

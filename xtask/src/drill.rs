@@ -10,6 +10,7 @@ use crate::backup::BackupPolicy;
 use crate::cutover::drive::Log;
 use crate::cutover::engine::Options;
 use crate::cutover::event::{Event, Story};
+use crate::cutover::header::Direction;
 use crate::cutover::holder::OnDdl;
 use crate::cutover::journal::Journal;
 use crate::cutover::lineage::Lineage;
@@ -23,12 +24,13 @@ use crate::rag::asked::Searches;
 use crate::route::pgbouncer::PgBouncer;
 use crate::route::{Route, file};
 use crate::servers::pooler::Pooler;
-use crate::workload::{self, Load, Workload};
+use crate::workload::{self, History, Load, Workload, Writes};
 use searcher::Searcher;
 
 mod searcher;
 
 pub mod faults;
+pub mod guest;
 pub mod sweep;
 
 /// The database that a drill makes on its own servers.
@@ -92,6 +94,7 @@ pub fn options(jobs: u8, route: Route, folder: PathBuf) -> Options {
         workloads: None,
         accepts_unlimited_wal: false,
         without_way_back: false,
+        follows: false,
         keep_copy: false,
         folder,
         search: None,
@@ -188,12 +191,16 @@ async fn create_database(endpoint: &Endpoint) -> Result<()> {
         .with_context(|| format!("create {endpoint}"))
 }
 
-/// Whether the target has BM25.
+/// Whether the target has BM25. Its database need not be there yet.
 ///
 /// # Errors
 /// The target cannot be asked.
 pub async fn engine(target: &Endpoint) -> Result<&'static str> {
-    let session = target.with_database("postgres").connect("drill").await?;
+    engine_of(&target.with_database("postgres")).await
+}
+
+async fn engine_of(database: &Endpoint) -> Result<&'static str> {
+    let session = database.connect("drill").await?;
     let sql = "SELECT FROM pg_available_extensions WHERE name = $1";
     let is_there = session.query_opt(sql, &[&SEARCH_EXTENSION]).await?.is_some();
     Ok(if is_there { "paradedb" } else { "postgres" })
@@ -209,6 +216,7 @@ pub async fn rehearse(operation: &Operation, rehearsal: &Rehearsal) -> Result<Re
     prepare(&operation.source, &operation.target, rehearsal, &operation.story).await?;
     let (operation, _pooler) = &pool(operation, rehearsal).await?;
     let load = Workload::start(Load {
+        writes: Writes::Sample,
         rate: (rehearsal.rate > 0.0).then_some(rehearsal.rate),
         writers: rehearsal.writers,
         seed: rehearsal.seed,
@@ -219,7 +227,8 @@ pub async fn rehearse(operation: &Operation, rehearsal: &Rehearsal) -> Result<Re
         [server_identity(&operation.source).await?, server_identity(&operation.target).await?];
     let has_search = operation.options.search.is_some();
     let mut searcher = has_search.then(|| Searcher::new(operation.target.clone(), rehearsal.seed));
-    let phases = turn_all(operation, rehearsal, &load, identities, &mut searcher).await?;
+    let turns = Turns { operation, load: &load, rate: rehearsal.rate, identities };
+    let phases = turn_all(&turns, rehearsal.cycles, &mut searcher).await?;
     let searches = searcher.and_then(Searcher::end);
     let history = load.stop().await?;
     operation.story.note("asking the oracle");
@@ -232,8 +241,13 @@ pub async fn rehearse(operation: &Operation, rehearsal: &Rehearsal) -> Result<Re
     report.failed = failed(&history);
     report.searches = searches;
     report.seconds = begun.elapsed().as_secs_f64();
+    judge(report, &follower, &history, rehearsal.pooled_in.is_some())
+}
+
+/// The report where nothing is wrong with it, else all that is.
+fn judge(report: Report, follower: &Verdict, history: &History, are_held: bool) -> Result<Report> {
     // Who reconnects is cut off by the fence once a turn; whom PgBouncer holds notices nothing.
-    let is_smooth = rehearsal.pooled_in.is_none() || report.failed == 0;
+    let is_smooth = !are_held || report.failed == 0;
     let searched = report.searches.as_ref().and_then(|searches| {
         let reason = searches.reason.as_ref()?;
         Some(format!("{} searches failed, the first: {reason}", searches.failed))
@@ -254,7 +268,7 @@ pub async fn rehearse(operation: &Operation, rehearsal: &Rehearsal) -> Result<Re
 /// clients saw it into the journal of its turn, load and oracle into that of the last.
 fn note_for_report(
     operation: &Operation,
-    history: &workload::History,
+    history: &History,
     verdict: &Verdict,
     searches: Option<&Searches>,
 ) -> Result<()> {
@@ -289,7 +303,7 @@ async fn pool(operation: &Operation, rehearsal: &Rehearsal) -> Result<(Operation
 }
 
 /// Transactions that were not acknowledged, but for conflicts among the writers themselves.
-fn failed(history: &workload::History) -> u64 {
+fn failed(history: &History) -> u64 {
     let is_failed = |attempt: &&workload::Attempt| {
         attempt.outcome != workload::Outcome::Acknowledged
             && attempt.reason != workload::Reason::Conflict
@@ -297,21 +311,25 @@ fn failed(history: &workload::History) -> u64 {
     history.attempts.iter().filter(is_failed).count() as u64
 }
 
-/// The same rows must stand on the side that follows, once it has caught up: the way back is armed.
+/// The same rows must stand on the side that follows, once it has caught up: it is armed.
 async fn check_follower(
     operation: &Operation,
-    history: &workload::History,
+    history: &History,
     phases: &[i64],
 ) -> Result<Verdict> {
     let lineage = Lineage::read(&operation.options.folder, None)?.context("read the journals")?;
     let header = &lineage.latest().header;
     let name = header.object(header.direction.opposite(), 1);
-    let serving = operation.target.connect("drill").await?;
-    let follower = operation.source.connect("drill").await?;
+    let (serves, follows) = match header.direction {
+        Direction::Forward => (&operation.target, &operation.source),
+        Direction::Backward => (&operation.source, &operation.target),
+    };
+    let serving = serves.connect("drill").await?;
+    let follower = follows.connect("drill").await?;
     let markers = ["marker_1".to_string()];
     let id = replication::mark(&serving, &markers, "oracle").await?;
     replication::await_mark(&follower, &markers, &[name], id, TRAFFIC_LIMIT).await?;
-    ledger::check(history, &operation.source, phases).await
+    ledger::check(history, follows, phases).await
 }
 
 async fn server_identity(endpoint: &Endpoint) -> Result<i64> {
@@ -319,56 +337,72 @@ async fn server_identity(endpoint: &Endpoint) -> Result<i64> {
     workload::server_identity(&session).await
 }
 
-/// Every turn, with traffic in between. Returns who served, in order.
+/// What turns need: the verbs, the writers and their pace, and who the servers are.
+struct Turns<'a> {
+    operation: &'a Operation,
+    load: &'a Workload,
+    rate: f64,
+    /// Plain PostgreSQL, ParadeDB.
+    identities: [i64; 2],
+}
+
+/// Every turn, with traffic in between; ends on ParadeDB. Returns who served, in order.
 async fn turn_all(
-    operation: &Operation,
-    rehearsal: &Rehearsal,
-    load: &Workload,
-    [plain, paradedb]: [i64; 2],
+    turns: &Turns<'_>,
+    cycles: u32,
     searcher: &mut Option<Searcher>,
 ) -> Result<Vec<i64>> {
-    let story = &operation.story;
-    traffic(load, plain, rehearsal).await?;
-    story.note("— start: everything is copied while clients write");
-    verbs::start(operation).await.context("start")?;
-    let mut phases = vec![plain];
-    for _ in 0..rehearsal.cycles {
-        story.note("— switch: plain PostgreSQL → ParadeDB");
-        verbs::switch(operation).await.context("switch")?;
-        searched_traffic(operation, load, paradedb, rehearsal, searcher).await?;
-        story.note("— rollback: ParadeDB → plain PostgreSQL, with every write since");
-        verbs::rollback(operation).await.context("rollback")?;
-        traffic(load, plain, rehearsal).await?;
-        phases.extend([paradedb, plain]);
-    }
-    story.note("— switch once more, without a copy");
-    verbs::switch(operation).await.context("switch")?;
-    searched_traffic(operation, load, paradedb, rehearsal, searcher).await?;
+    let mut phases = forth_and_back(turns, cycles, searcher).await?;
+    let [_, paradedb] = turns.identities;
+    turns.operation.story.note("— switch once more, without a copy");
+    verbs::switch(turns.operation).await.context("switch")?;
+    searched_traffic(turns, paradedb, searcher).await?;
     phases.push(paradedb);
     Ok(phases)
 }
 
-/// The same on the side that has search, which is asked meanwhile.
+/// Start, and so many switches and rollbacks, with traffic in between; ends on plain PostgreSQL.
+async fn forth_and_back(
+    turns: &Turns<'_>,
+    cycles: u32,
+    searcher: &mut Option<Searcher>,
+) -> Result<Vec<i64>> {
+    let (story, [plain, paradedb]) = (&turns.operation.story, turns.identities);
+    traffic(turns, plain).await?;
+    story.note("— start: everything is copied while clients write");
+    verbs::start(turns.operation).await.context("start")?;
+    let mut phases = vec![plain];
+    for _ in 0..cycles {
+        story.note("— switch: plain PostgreSQL → ParadeDB");
+        verbs::switch(turns.operation).await.context("switch")?;
+        searched_traffic(turns, paradedb, searcher).await?;
+        story.note("— rollback: ParadeDB → plain PostgreSQL, with every write since");
+        verbs::rollback(turns.operation).await.context("rollback")?;
+        traffic(turns, plain).await?;
+        phases.extend([paradedb, plain]);
+    }
+    Ok(phases)
+}
+
+/// Traffic on the side that has search, which is asked meanwhile.
 async fn searched_traffic(
-    operation: &Operation,
-    load: &Workload,
+    turns: &Turns<'_>,
     server: i64,
-    rehearsal: &Rehearsal,
     searcher: &mut Option<Searcher>,
 ) -> Result<()> {
-    let writing = traffic(load, server, rehearsal);
+    let writing = traffic(turns, server);
     match searcher {
-        Some(searcher) => searcher.during(&operation.story, writing).await,
+        Some(searcher) => searcher.during(&turns.operation.story, writing).await,
         None => writing.await,
     }
 }
 
 /// Waits for acknowledged writes on one side.
-async fn traffic(load: &Workload, server: i64, rehearsal: &Rehearsal) -> Result<()> {
-    let rate = if rehearsal.rate > 0.0 { rehearsal.rate } else { 100.0 };
+async fn traffic(turns: &Turns<'_>, server: i64) -> Result<()> {
+    let rate = if turns.rate > 0.0 { turns.rate } else { 100.0 };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
     let writes = (rate * TRAFFIC_SECONDS).max(1.0) as u64;
-    load.wait_for(Some(server), writes, TRAFFIC_LIMIT).await
+    turns.load.wait_for(Some(server), writes, TRAFFIC_LIMIT).await
 }
 
 /// Puts together what the journals and the oracle know.

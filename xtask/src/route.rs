@@ -161,6 +161,21 @@ impl Routes {
         self.0.is_empty()
     }
 
+    /// The same, and one more behind them.
+    #[must_use]
+    pub fn with(&self, last: Route) -> Routes {
+        self.0.iter().cloned().chain([last]).collect()
+    }
+
+    /// The file that clients on this machine read, where there is one.
+    pub fn endpoint_file(&self) -> Option<&PathBuf> {
+        self.0.iter().find_map(|route| match route {
+            Route::File(path) => Some(path),
+            Route::PgBouncer(pooler) => Some(pooler.clients()),
+            Route::Aimed(_) | Route::Command(_) => None,
+        })
+    }
+
     /// How a client connects now, with its role and password; nothing where no route knows.
     /// `server` is who serves, for routes that know only names within a cluster.
     ///

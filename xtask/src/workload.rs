@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::pg::endpoint::{Session, identifier, literal};
 
 mod fill;
+pub mod guest;
 mod history;
 mod load;
 mod transactions;
@@ -18,7 +19,7 @@ mod writer;
 
 pub use fill::fill;
 pub use history::{Attempt, History, Outcome, Reason};
-pub use load::{Counts, Load, Workload};
+pub use load::{Counts, Load, Workload, Writes};
 
 /// Owns every object of the sample; nobody logs in as it.
 pub const OWNER: &str = "trading_owner";

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::backup::facts::Facts;
 use crate::backup::manifest::{FORMAT, Manifest, Table};
 use crate::backup::place::{self, Part};
+use crate::backup::progress::Progress;
 use crate::cutover::event::Story;
 use crate::failure::{Failure, tolerate};
 use crate::pg::digest::{self, Digest, whole};
@@ -146,9 +147,12 @@ async fn dump_and_digest(
         seeds,
         jobs: request.jobs,
     };
+    let progress = Progress::new(&relations, story);
+    let digest_story = progress.of_digest();
+    let dump = dump(request, programs, (part, purpose), &snapshot.id);
     let (digests, (), roles) = tokio::try_join!(
-        whole::digests(&reading, &relations, story),
-        dump(request, programs, (part, purpose), &snapshot.id),
+        whole::digests(&reading, &relations, &digest_story),
+        progress.during(request.source, purpose, &relations, dump),
         roles(request, programs, (part, purpose), story),
     )?;
     if snapshot.is_lost() {

@@ -16,7 +16,7 @@ use crate::rag::sample::{FILL_LIMIT, Sample, fill};
 use crate::rag::search::open;
 use crate::rag::store::Store;
 use crate::route::file;
-use crate::workload::{self, Load, Workload};
+use crate::workload::{self, Load, Workload, Writes};
 
 mod plots;
 mod recall;
@@ -202,6 +202,7 @@ async fn prepare_trading(endpoint: &Endpoint, story: &Story) -> Result<Endpoint>
 
 fn start(endpoint_file: &Path) -> Result<Workload> {
     Workload::start(Load {
+        writes: Writes::Sample,
         rate: None,
         writers: WRITERS,
         seed: SEED,

@@ -14,7 +14,7 @@ use crate::pg::endpoint::{Endpoint, Session};
 use crate::pg::survey;
 use crate::route::file;
 use crate::servers::pair::{self, Pair, PairOptions};
-use crate::workload::{self, Load, Workload};
+use crate::workload::{self, Load, Workload, Writes};
 
 /// The database with the rows that are hashed.
 const DATABASE: &str = "bench";
@@ -240,6 +240,7 @@ async fn horizon(
     let endpoint_file = scratch.join("endpoint");
     file::write(&endpoint_file, &service.with_user(workload::APPLICATION, &password))?;
     let load = Workload::start(Load {
+        writes: Writes::Sample,
         rate: (pace.rate > 0.0).then_some(pace.rate),
         writers: pace.writers,
         seed: 1,

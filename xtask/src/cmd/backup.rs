@@ -92,18 +92,22 @@ impl PolicyArguments {
 }
 
 impl PolicyArguments {
+    /// Whether they say anything.
+    pub fn is_given(&self) -> bool {
+        self.backup.is_some()
+            || self.i_have_no_backup
+            || self.backup_folder.is_some()
+            || self.backup_scratch.is_some()
+            || self.backup_command.is_some()
+    }
+
     /// What the arguments mean; where they say nothing, what the values of the environment say.
     ///
     /// # Errors
     /// As [`PolicyArguments::policy`]; or a password is not where the values say.
     pub async fn policy_or_written(&self, chosen: &mut Chosen) -> Result<BackupPolicy> {
-        let given = self.policy()?;
-        let says_something = given.kind.is_some()
-            || given.has_no_backup
-            || given.folder.is_some()
-            || given.scratch.is_some()
-            || given.command.is_some();
-        let given = chosen.pick("--backup", says_something.then_some(given), |_| None);
+        let given = self.is_given().then(|| self.policy()).transpose()?;
+        let given = chosen.pick("--backup", given, |_| None);
         let written = chosen.cutover().and_then(|cutover| cutover.backup.as_ref());
         Ok(match (given, written) {
             (Some(given), _) => given,

@@ -13,8 +13,6 @@ use crate::cmd::migrate::LayoutArguments;
 use crate::config;
 use crate::cutover::engine::{Interrupt, Options};
 use crate::cutover::holder::OnDdl;
-use crate::cutover::metrics;
-use crate::cutover::status::{Status, status};
 use crate::cutover::verbs::{Operation, Origin};
 use crate::failure::Failure;
 use crate::migrate::Engine;
@@ -31,7 +29,8 @@ mod ddl;
 mod finish;
 mod follow;
 mod leading;
-mod plan;
+mod metrics;
+pub mod plan;
 pub mod report;
 mod signals;
 mod start;
@@ -40,6 +39,7 @@ mod switch;
 mod unfence;
 mod watch;
 
+pub use metrics::MetricsArguments;
 pub use signals::listen;
 
 /// Move a live database, verified, and keep the way back open
@@ -173,59 +173,8 @@ pub struct RunArguments {
     take_over: bool,
 }
 
-/// Where verbs leave the state of the run for Prometheus.
-#[derive(Debug, Clone, clap::Args)]
-pub struct MetricsArguments {
-    /// Write lag, WAL kept, way back and certificate here, as a text file for Prometheus; replaced
-    /// as a whole
-    #[arg(long, value_name = "PATH")]
-    metrics_file: Option<PathBuf>,
-}
-
-/// How often a verb that works for hours writes its metrics.
-const METRICS_EVERY: Duration = Duration::from_secs(15);
-
-impl MetricsArguments {
-    /// Writes what was seen, where a person asked for it.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn write(&self, status: &Status) -> Result<()> {
-        self.metrics_file.as_deref().map_or(Ok(()), |path| metrics::write(path, status))
-    }
-
-    /// Looks at the servers and writes. That it cannot is a warning: no run depends on it.
-    pub async fn observe(&self, operation: &Operation) {
-        if self.metrics_file.is_none() {
-            return;
-        }
-        let written = status(operation).await.and_then(|status| self.write(&status));
-        if let Err(error) = written {
-            operation.story.warning(format!("{error:#}"));
-        }
-    }
-
-    /// Does long work, and writes over and over meanwhile.
-    pub async fn observe_during<T>(
-        &self,
-        operation: &Operation,
-        work: impl Future<Output = T>,
-    ) -> T {
-        let observing = async {
-            loop {
-                tokio::time::sleep(METRICS_EVERY).await;
-                self.observe(operation).await;
-            }
-        };
-        tokio::select! {
-            ended = work => ended,
-            () = observing => unreachable!("it never ends"),
-        }
-    }
-}
-
 /// What the target shall have of search.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct SearchArguments {
     /// Bring search to the target: what the target is; it is checked, never guessed
     #[arg(long, value_enum, help_heading = "Search")]
@@ -241,6 +190,38 @@ fn default_jobs() -> u8 {
 }
 
 impl RunArguments {
+    /// Those of an environment and of nobody else: no variable of this process counts beside it.
+    pub fn of_environment(
+        name: &str,
+        journal_dir: PathBuf,
+        jobs: Option<u8>,
+        bindir: Vec<PathBuf>,
+    ) -> RunArguments {
+        RunArguments {
+            environment: Some(name.into()),
+            source: None,
+            target: None,
+            source_for_target: None,
+            target_for_source: None,
+            endpoint_file: None,
+            route_command: None,
+            pgbouncer: Vec::new(),
+            pgbouncer_ini: Vec::new(),
+            pause_clients_limit: None,
+            journal_dir,
+            run: None,
+            jobs,
+            pause_limit: None,
+            pin_limit: None,
+            snapshot_limit: None,
+            catch_up_limit: None,
+            on_ddl: None,
+            accept_unlimited_wal: false,
+            bindir,
+            take_over: false,
+        }
+    }
+
     /// The environment that was named.
     pub fn environment(&self) -> Option<&str> {
         self.environment.as_deref()
@@ -361,6 +342,7 @@ impl RunArguments {
             workloads: leading::workloads(chosen)?,
             accepts_unlimited_wal: accepts_unlimited_wal.unwrap_or(false),
             without_way_back: false,
+            follows: chosen.cutover().is_some_and(|it| it.topology == choice::Topology::Follow),
             keep_copy: false,
             folder: self.journal_dir.clone(),
             search: None,

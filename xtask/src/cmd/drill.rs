@@ -1,6 +1,6 @@
 //! `drill`: the whole night on this machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets};
@@ -15,16 +15,20 @@ use crate::failure::Failure;
 use crate::migrate::{Choice, Engine, Roles};
 use crate::pg::endpoint::Endpoint;
 use crate::rag::asked::Searches;
+use crate::report::Written;
 use crate::route::Route;
 use crate::servers::pair::{self, Pair, PairOptions};
 use crate::servers::pooler;
 use crate::ui::{self, Format, Ui};
 use crate::workload;
 
+mod environment;
 mod sweep;
 
 /// How much data a rehearsal has that nobody told: about 200 MB.
 const SCALE: f64 = 1.0;
+/// Sessions per side of a rehearsal that nobody told.
+const JOBS: u8 = 2;
 /// Where a report goes that nobody gave a place; Git leaves it alone, as it does journals.
 const REPORT_FOLDER: &str = "journal";
 
@@ -34,10 +38,15 @@ const REPORT_FOLDER: &str = "journal";
     Two servers are installed and started, filled with a sample of a trading \
     platform, and written to.\nThen: start, switch, rollback, switch, finish, and an oracle that \
     knows every acknowledged write.\nNothing is left behind but a report.\n\n\
+    With --env its own database goes forth and back between the servers that an environment \
+    names, by\nits own routes, and ends where it began: start, switch, rollback, switch, rollback. \
+    The values must\nallow it (`cutover.rehearse`). Of the drill's there is one ledger, schema \
+    xtask_drill.\n\n\
     Examples:\n  cargo xtask drill\n  cargo xtask drill --scale 0.1 --cycles 5 --rate 500\n  \
-    cargo xtask drill --sweep --seed 7 --cycles 100\n\n\
-    Exit codes: 0 nothing lost, 1 --sweep found a broken rule, 3 a verb failed, 4 the oracle found \
-    a fault.")]
+    cargo xtask drill --sweep --seed 7 --cycles 100\n  \
+    cargo xtask drill --env staging --dry-run\n\n\
+    Exit codes: 0 nothing lost, 1 --sweep found a broken rule, or --env is refused, 3 a verb \
+    failed,\n4 the oracle found a fault.")]
 pub struct Arguments {
     /// How much data: 1 is about 200 MB [default: 1, with --sweep 0.01]
     #[arg(long)]
@@ -52,10 +61,12 @@ pub struct Arguments {
     /// Sessions that write
     #[arg(long, default_value_t = 8)]
     writers: u16,
-    /// How often to switch and roll back before the last switch; with --sweep how many turns to
-    /// make [default: 1, with --sweep 20]
+    /// How often to switch and roll back before the last switch; with --env, where there is none,
+    /// altogether; with --sweep how many turns to make [default: 1, with --env 2, with --sweep 20]
     #[arg(long)]
     cycles: Option<u32>,
+    #[command(flatten)]
+    environment: environment::EnvironmentArguments,
     #[command(flatten)]
     sweep: sweep::SweepArguments,
     /// Use this plain server instead of starting one; the named database must not exist there
@@ -82,9 +93,10 @@ pub struct Arguments {
     /// The file that writers read where to go; without it one that goes with the servers
     #[arg(long, value_name = "PATH")]
     endpoint_file: Option<PathBuf>,
-    /// Sessions per side that copy, build and compare at once
-    #[arg(long, default_value_t = 2)]
-    jobs: u8,
+    /// Sessions per side that copy, build and compare at once [default: 2, with --env as its
+    /// values say]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: Option<u8>,
 }
 
 /// Rehearses or sweeps, and prints the verdict.
@@ -92,9 +104,10 @@ pub struct Arguments {
 /// # Errors
 /// A verb failed, the oracle found a fault, or a sweep a broken rule.
 pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
-    match arguments.sweep.sweep {
-        true => sweep::run(arguments, ui).await,
-        false => whole_night(arguments, ui).await,
+    match (arguments.environment.name()?, arguments.sweep.sweep) {
+        (Some(name), _) => environment::run(arguments, name, ui).await,
+        (None, true) => sweep::run(arguments, ui).await,
+        (None, false) => whole_night(arguments, ui).await,
     }
 }
 
@@ -123,7 +136,8 @@ async fn whole_night(arguments: &Arguments, ui: &Ui) -> Result<()> {
     let bindirs = pair.iter().map(|pair| pair.target.bindir().to_path_buf()).collect();
     let engine = crate::drill::engine(&target).await?;
     ui.line(engine_line(engine));
-    let mut options = drill::options(arguments.jobs, Route::File(endpoint_file.clone()), folder);
+    let mut options =
+        drill::options(arguments.jobs.unwrap_or(JOBS), Route::File(endpoint_file.clone()), folder);
     options.search = Some(search(engine));
     options.migrations = workspace_folder()?;
     let operation = Operation {
@@ -151,12 +165,24 @@ async fn whole_night(arguments: &Arguments, ui: &Ui) -> Result<()> {
     };
     let report = rehearse(&operation, &rehearsal).await;
     // A rehearsal that failed has its report as well, as far as it came.
-    let out = arguments.report.as_ref().or(arguments.journal_dir.as_ref());
-    let out = out.cloned().unwrap_or_else(|| PathBuf::from(REPORT_FOLDER));
-    let written = crate::report::write(&operation.options.folder, None, &out);
+    let written = write_report(arguments, &operation, Path::new(REPORT_FOLDER));
     if let Some(pair) = pair {
         pair.down().await?;
     }
+    tell(report, written, ui)?;
+    ui.line(engine_line(engine));
+    Ok(())
+}
+
+/// Writes the report from the journals: where somebody said, else to `place`.
+fn write_report(arguments: &Arguments, operation: &Operation, place: &Path) -> Result<Written> {
+    let out = arguments.report.as_ref().or(arguments.journal_dir.as_ref());
+    let out = out.map_or(place, PathBuf::as_path);
+    crate::report::write(&operation.options.folder, None, out)
+}
+
+/// Tells how it went, and where the report is.
+fn tell(report: Result<Report>, written: Result<Written>, ui: &Ui) -> Result<()> {
     if let (Err(_), Ok(written)) = (&report, &written) {
         ui.line(&format!("report    {}", written.html.display()));
     }
@@ -165,9 +191,7 @@ async fn whole_night(arguments: &Arguments, ui: &Ui) -> Result<()> {
         Format::Json => ui.json(&report)?,
         Format::Text => ui.data(&text(&report)),
     }
-    super::cutover::report::tell(&written?, ui)?;
-    ui.line(engine_line(engine));
-    Ok(())
+    super::cutover::report::tell(&written?, ui)
 }
 
 /// Somebody's servers keep the roles that they have.

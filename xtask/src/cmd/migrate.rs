@@ -72,7 +72,7 @@ pub struct PlaceArguments {
 }
 
 /// The schema and the roles of the knowledge store.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct LayoutArguments {
     /// The schema of the knowledge store; it is made where it is missing [default: public]
     #[arg(long, value_name = "NAME")]

@@ -63,9 +63,16 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     if preview == Rollback::Remove {
         topology::leave_if_entered(&operation).await?;
     }
-    let ended = verbs::rollback(&operation).await;
+    let ended = async {
+        verbs::rollback(&operation).await?;
+        match preview {
+            Rollback::Remove => Ok(()),
+            _ => topology::enter_where_it_follows(&operation).await,
+        }
+    };
+    let ended = ended.await;
     arguments.metrics.observe(&operation).await;
-    ended.map(drop)
+    ended
 }
 
 /// Asks whether to go on.

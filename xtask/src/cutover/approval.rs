@@ -192,6 +192,7 @@ pub fn settings(operation: &Operation) -> BTreeMap<String, String> {
         ("target for source", endpoint(&operation.target_for_source)),
         ("routes", routes),
         ("workloads", format!("{:?}", options.workloads)),
+        ("topology", if options.follows { "follow" } else { "switch" }.into()),
         ("jobs", options.jobs.to_string()),
         ("pause limit", format!("{:?}", options.pause_limit)),
         ("pin limit", format!("{:?}", options.pin_limit)),

@@ -83,6 +83,8 @@ pub struct Options {
     pub accepts_unlimited_wal: bool,
     /// Whether a new run shall have no way back.
     pub without_way_back: bool,
+    /// Whether ParadeDB is to follow and answer searches, and never to serve.
+    pub follows: bool,
     /// Whether removing a run leaves the copied tables.
     pub keep_copy: bool,
     /// The folder of journals, dumps and logs.

@@ -68,6 +68,8 @@ pub fn outline(operation: &Operation, plan: &Plan, census: Census) -> Vec<Row> {
         Step::Arm => !plan.without_way_back,
         _ => true,
     };
+    // Where ParadeDB follows, nobody lets it serve; the run can be closed.
+    let is_wanted = |step: &Step| !options.follows || verb(*step) != "switch";
     let row = |step: Step| Row {
         verb: verb(step),
         step,
@@ -75,7 +77,7 @@ pub fn outline(operation: &Operation, plan: &Plan, census: Census) -> Vec<Row> {
         clients: clients(step, &options.routes),
         undo: undo(step, plan.without_way_back),
     };
-    Step::ALL.into_iter().filter(is_there).map(row).collect()
+    Step::ALL.into_iter().filter(is_there).filter(is_wanted).map(row).collect()
 }
 
 fn verb(step: Step) -> &'static str {

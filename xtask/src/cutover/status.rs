@@ -97,6 +97,7 @@ pub async fn status(operation: &Operation) -> Result<Status> {
         (_, None, _) => "unknown",
     };
     let observed = observe(phase, &lineage, plain.as_ref(), paradedb.as_ref()).await;
+    let searchable = is_searchable(paradedb.as_ref()).await;
     let certificate = last_certificate(latest);
     let prefix = latest.header.prefix();
     let slots = [
@@ -110,7 +111,7 @@ pub async fn status(operation: &Operation) -> Result<Status> {
         disagreement: disagreement(latest, decided),
         source_fenced: fenced.0,
         target_fenced: fenced.1,
-        searchable: is_searchable(paradedb.as_ref()).await,
+        searchable,
         way_back: observed.0,
         lag_bytes: observed.1,
         differences_digest: certificate
@@ -129,7 +130,10 @@ pub async fn status(operation: &Operation) -> Result<Status> {
         ]
         .concat(),
         error: last_error(latest),
-        next: next_command(phase, serves),
+        next: match (operation.options.follows, searchable, serves) {
+            (true, Some(true), "source") => "nothing: ParadeDB follows and answers searches".into(),
+            _ => next_command(phase, serves),
+        },
     })
 }
 

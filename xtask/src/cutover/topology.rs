@@ -41,6 +41,17 @@ pub async fn enter(operation: &Operation) -> Result<()> {
     Ok(())
 }
 
+/// As [`enter`], where the values say that ParadeDB is there for that; nothing elsewhere.
+///
+/// # Errors
+/// As [`enter`].
+pub async fn enter_where_it_follows(operation: &Operation) -> Result<()> {
+    match operation.options.follows {
+        true => enter(operation).await,
+        false => Ok(()),
+    }
+}
+
 /// Puts the fence's trigger on every table but those of search. Partitions as well: a statement
 /// that names one fires nothing of its root.
 ///

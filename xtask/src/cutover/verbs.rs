@@ -215,6 +215,9 @@ fn already(operation: &Operation, outcome: Outcome, direction: Direction) -> Out
 /// Drives the service one way: by the present run, or by a child of it.
 async fn turn(operation: &Operation, direction: Direction) -> Result<Outcome> {
     let lineage = operation.existing()?;
+    if direction == Direction::Forward && lineage.served_by() == Direction::Backward {
+        refuse_where_it_follows(operation)?;
+    }
     let latest = lineage.latest();
     let verb = if direction == Direction::Forward { "switch" } else { "rollback" };
     match (latest.phase(), latest.header.direction == direction) {
@@ -246,6 +249,17 @@ async fn turn(operation: &Operation, direction: Direction) -> Result<Outcome> {
         // An attempt the other way never came to a decision: clear it away.
         (_, false) => resume(operation, latest, Goal::Remove).await,
     }
+}
+
+/// Refuses to let ParadeDB serve where it is there to follow. What is decided is completed.
+fn refuse_where_it_follows(operation: &Operation) -> Result<()> {
+    if operation.options.follows {
+        let message = "ParadeDB is there to follow and to answer searches, not to serve";
+        return Err(Failure::refused(message)
+            .hint("where it shall serve all the same: `cutover.topology: switch` in the values")
+            .into());
+    }
+    Ok(())
 }
 
 async fn turn_by_child(

@@ -130,6 +130,12 @@ impl Endpoint {
         }
     }
 
+    /// Every host and port that is tried.
+    pub fn places(&self) -> Vec<(String, u16)> {
+        let first = (self.host.clone(), self.port);
+        std::iter::once(first).chain(self.more_hosts.iter().cloned()).collect()
+    }
+
     /// Whether a plain connection is out of the question, for programs that may lack TLS.
     pub fn wants_tls(&self) -> bool {
         self.tls.mode.wants_tls()

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::load::Writes;
+
 /// What became of one attempt, as its writer saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,6 +74,8 @@ impl Attempt {
 /// Every attempt of one load.
 #[derive(Debug, Clone)]
 pub struct History {
+    /// What it wrote, and so where its ledger is.
+    pub writes: Writes,
     /// Tells the ledger rows of this load from those of others in the same database.
     pub run: i64,
     /// The wall clock at the start, to set beside a journal; never used to decide anything.
@@ -88,6 +92,7 @@ impl History {
     /// A history without attempts.
     pub fn new(run: i64) -> History {
         History {
+            writes: Writes::Sample,
             run,
             started: Timestamp::now(),
             servers: Vec::new(),

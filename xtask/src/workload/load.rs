@@ -9,14 +9,36 @@ use anyhow::{Context, Result, bail};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::guest;
 use super::history::{Attempt, History, Outcome, Reason};
 use super::transactions::Mix;
 use super::writer::{self, Writer};
 use crate::failure::Failure;
 
+/// What every transaction of a load holds beside its row of the ledger, and where that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// What an application of the sample does.
+    Sample,
+    /// Nothing: the database is somebody's, and the ledger stands in a schema of the tool's.
+    Guest,
+}
+
+impl Writes {
+    /// The ledger, with its schema.
+    pub fn ledger(self) -> &'static str {
+        match self {
+            Writes::Sample => "public.workload_ledger",
+            Writes::Guest => guest::LEDGER,
+        }
+    }
+}
+
 /// How a load writes.
 #[derive(Debug, Clone)]
 pub struct Load {
+    /// What it writes.
+    pub writes: Writes,
     /// Transactions per second that all writers together begin; `None` is as fast as they go.
     pub rate: Option<f64>,
     /// How many writers there are, each with one connection.
@@ -130,12 +152,12 @@ impl Workload {
         }
         let run = rand::random::<i64>() & i64::MAX;
         let shared = Arc::new(Shared {
-            load,
-            mix: Mix::new(),
+            mix: Mix::of(load.writes),
             run,
             stop: watch::Sender::new(false),
             clock: Instant::now(),
-            history: Mutex::new(History::new(run)),
+            history: Mutex::new(History { writes: load.writes, ..History::new(run) }),
+            load,
             counts: watch::Sender::default(),
         });
         let mut writers = JoinSet::new();

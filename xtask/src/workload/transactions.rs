@@ -2,11 +2,17 @@
 
 use rand::Rng;
 
+use super::load::Writes;
+
 const SCRIPT: &str = include_str!("transactions.sql");
 
 /// Written inside every transaction. It asks the server who it is, instead of trusting what the
 /// writer connected to: a pooler may change the server behind a connection.
 const LEDGER: &str = "INSERT INTO public.workload_ledger (run, writer, number, server) \
+    SELECT $1, $2, $3, system_identifier FROM pg_catalog.pg_control_system() RETURNING server";
+/// The same where it is the only one.
+const LEDGER_OF_GUEST: &str = "INSERT INTO xtask_drill.workload_ledger \
+    (run, writer, number, server) \
     SELECT $1, $2, $3, system_identifier FROM pg_catalog.pg_control_system() RETURNING server";
 
 /// Every transaction that writers know.
@@ -18,8 +24,16 @@ pub(super) struct Mix {
 }
 
 impl Mix {
+    /// The mix of what a load writes.
+    pub(super) fn of(writes: Writes) -> Mix {
+        match writes {
+            Writes::Sample => Mix::new(),
+            Writes::Guest => Mix { transactions: vec![(1, vec![LEDGER_OF_GUEST])], weight: 1 },
+        }
+    }
+
     /// The mix of the sample.
-    pub(super) fn new() -> Mix {
+    fn new() -> Mix {
         let mut mix = Mix { transactions: Vec::new(), weight: 0 };
         for section in SCRIPT.split("\n-- transaction ").skip(1) {
             let (header, body) = section.split_once('\n').unwrap_or((section, ""));
@@ -55,6 +69,12 @@ mod tests {
     #[test]
     fn weights_are_hundredths() {
         assert_eq!(Mix::new().weight, 100);
+    }
+
+    #[test]
+    fn a_guest_writes_its_ledger_and_nothing_else() {
+        let guest = Mix::of(Writes::Guest).draw(&mut StdRng::seed_from_u64(1));
+        assert_eq!(guest, [LEDGER.replace(Writes::Sample.ledger(), Writes::Guest.ledger())]);
     }
 
     #[test]

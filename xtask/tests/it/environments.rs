@@ -1,5 +1,7 @@
 //! `--env`: the values of an environment drive a whole run, and hold no password.
 
+mod drill;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -144,6 +146,11 @@ impl Night {
         }
     }
 
+    async fn status(&self) -> serde_json::Value {
+        let said = self.tool.run(&["cutover", "status", "--env", "night"]).await.expect(0);
+        said.lines().remove(0)
+    }
+
     fn called(&self) -> String {
         read(&self.folder.path().join("bin/called"))
     }
@@ -160,11 +167,21 @@ async fn the_values_of_an_environment_drive_a_run_there_and_back() {
     tool.run(&["cutover", "plan", "--env", "night"]).await.expect(0);
     tool.run(&["cutover", "start", "--env", "night"]).await.expect(0);
     assert!(tool.journal().contains("knowledge"), "search is made where the values say");
+    night.change("  jobs: 2", "  topology: follow\n  jobs: 2");
+    tool.run(&["cutover", "start", "--env", "night"]).await.expect(0);
+    assert_eq!(night.status().await["searchable"], true);
+    let refused = tool.run(&["cutover", "switch", "--env", "night"]).await.expect(1);
+    refused.naming(&["not to serve", "topology"]);
+    night.change("topology: follow", "topology: switch");
     let said = tool.run_as_text(&["cutover", "switch", "--env", "night", "--jobs", "1"]).await;
     let said = said.expect(0);
     assert!(said.stderr.contains("by hand, in the place of values of night: --jobs"));
-    tool.run(&["cutover", "status", "--env", "night"]).await.expect(0);
+    assert_eq!(night.status().await["searchable"], false);
+    night.change("topology: switch", "topology: follow");
     tool.run(&["rollback", "--yes", "--env", "night"]).await.expect(0);
+    let status = night.status().await;
+    assert_eq!((&status["serves"], &status["searchable"]), (&"source".into(), &true.into()));
+    assert!(status["next"].as_str().unwrap().contains("answers searches"), "{status}");
     tool.run(&["verify", "--env", "night", "--table", "public.item"]).await.expect(0);
     tool.expect_source_writes().await;
     let secrets = [apart(&tool.source).1, apart(&tool.target).1];

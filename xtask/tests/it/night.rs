@@ -17,7 +17,7 @@ use xtask::process::Invocation;
 use xtask::route::file;
 use xtask::servers::pair::Pair;
 use xtask::servers::pooler::Pooler;
-use xtask::workload::{self, APPLICATION, History, Load, Workload};
+use xtask::workload::{self, APPLICATION, History, Load, Workload, Writes};
 
 use crate::support::{about_backups, eventually, fresh_database, pair};
 use crate::workload::PASSWORD;
@@ -164,6 +164,7 @@ impl Night {
         file::write(&endpoint_file, &route).expect("a route");
         password_file(folder.path(), &poolers);
         let load = Load {
+            writes: Writes::Sample,
             rate: Some(rate),
             writers: 4,
             seed: 7,

@@ -220,16 +220,21 @@ async fn watch_asks_a_follower_to_go_on_that_a_crash_has_stopped() {
 }
 
 /// A file system of its own, small enough to fill.
-struct SmallDisk(tempfile::TempDir);
+pub struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     /// None where this user may not mount.
-    async fn mount(megabytes: u32, owner: u32) -> Option<SmallDisk> {
+    pub async fn mount(megabytes: u32, owner: u32) -> Option<SmallDisk> {
         let place = tempfile::Builder::new().permissions(open_to_all()).tempdir().unwrap();
         let options = format!("size={megabytes}m,uid={owner},mode=0700");
         let mount = Invocation::new("mount").arguments(["-t", "tmpfs", "-o", &options, "none"]);
         mount.argument(place.path()).run().await.ok()?;
         Some(SmallDisk(place))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &std::path::Path {
+        self.0.path()
     }
 
     async fn grow(&self, megabytes: u32) {
@@ -238,7 +243,8 @@ impl SmallDisk {
         mount.run().await.expect("the disk grows");
     }
 
-    async fn unmount(self) {
+    /// Lets it go.
+    pub async fn unmount(self) {
         let unmount = Invocation::new("umount").argument("--lazy").argument(self.0.path());
         unmount.run().await.expect("the disk can be let go");
     }

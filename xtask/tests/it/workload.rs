@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use xtask::cutover::event::Story;
 use xtask::ledger::{self, Verdict, sequences_behind};
 use xtask::pg::endpoint::{Endpoint, Session, literal, qualified};
-use xtask::workload::{self, APPLICATION, Load, Outcome, Reason, Workload};
+use xtask::workload::{self, APPLICATION, Load, Outcome, Reason, Workload, Writes};
 
 use crate::support::{eventually, fresh_databases, pair};
 use crate::tool::Tool;
@@ -53,7 +53,8 @@ fn endpoint_file(folder: &Path, database: &Endpoint) -> PathBuf {
 }
 
 fn load(endpoint_file: PathBuf, rate: Option<f64>) -> Load {
-    Load { rate, writers: 6, seed: 11, endpoint_file, application_name: "trading".into() }
+    let application_name = "trading".into();
+    Load { writes: Writes::Sample, rate, writers: 6, seed: 11, endpoint_file, application_name }
 }
 
 async fn count(admin: &Session, query: &str) -> i64 {

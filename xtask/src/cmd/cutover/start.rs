@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::cmd::backup::PolicyArguments;
 use crate::cmd::cutover::{MetricsArguments, RunArguments, SearchArguments, listen};
 use crate::cutover::approval::Approval;
-use crate::cutover::verbs;
+use crate::cutover::{topology, verbs};
 use crate::ui::Ui;
 
 /// Arguments of `cutover start`.
@@ -54,8 +54,11 @@ pub async fn run(arguments: &Arguments, ui: &Ui) -> Result<()> {
     operation.options.without_way_back = arguments.without_way_back;
     operation.origin.approved = approved;
     listen(&operation.interrupt, ui)?;
-    let work = verbs::start(&operation);
+    let work = async {
+        verbs::start(&operation).await?;
+        topology::enter_where_it_follows(&operation).await
+    };
     let ended = arguments.metrics.observe_during(&operation, work).await;
     arguments.metrics.observe(&operation).await;
-    ended.map(drop)
+    ended
 }

@@ -24,7 +24,7 @@ const SCALE: f64 = 0.01;
 pub struct SweepArguments {
     /// Make many turns, each with one thing going wrong that the seed has drawn, and hold each
     /// against the same rules
-    #[arg(long, conflicts_with_all = ["source", "report", "endpoint_file"],
+    #[arg(long, conflicts_with_all = ["source", "report", "endpoint_file", "environment"],
         help_heading = "Sweep")]
     pub(super) sweep: bool,
     /// What may go wrong [default: all of it]

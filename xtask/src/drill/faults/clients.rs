@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use super::{Scene, Wound};
 use crate::route::file;
-use crate::workload::{Load, Workload};
+use crate::workload::{Load, Workload, Writes};
 
 /// How many rows a second a superuser writes past the route.
 const RATE: f64 = 20.0;
@@ -15,6 +15,7 @@ pub(super) fn write_directly(scene: &Scene<'_>) -> Result<Wound> {
     let path = scene.world.folder.join("superuser");
     file::write(&path, scene.serving())?;
     let load = Load {
+        writes: Writes::Sample,
         rate: Some(RATE),
         writers: 1,
         seed: scene.stage.options.seed ^ u64::from(scene.draw.cycle),

@@ -23,7 +23,7 @@ use crate::servers::cluster::Cluster;
 use crate::servers::folder::give_to_servers;
 use crate::servers::pair::{self, Pair, PairOptions};
 use crate::servers::pooler::Pooler;
-use crate::workload::{self, Load, Workload};
+use crate::workload::{self, Load, Workload, Writes};
 
 /// How often the one writer of an idle database writes in a second: a witness of who serves.
 const WITNESS_RATE: f64 = 2.0;
@@ -217,6 +217,7 @@ impl World {
     pub fn load(&self, stage: &Stage, seed: u64) -> Result<Workload> {
         let is_idle = stage.options.rate <= 0.0;
         Workload::start(Load {
+            writes: Writes::Sample,
             rate: Some(if is_idle { WITNESS_RATE } else { stage.options.rate }),
             writers: if is_idle { 1 } else { stage.options.writers },
             seed,

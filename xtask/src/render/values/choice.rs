@@ -85,6 +85,14 @@ choices! {
         RollingUpdate = "RollingUpdate",
     }
 
+    /// What ParadeDB is for.
+    pub enum Topology {
+        /// It takes over from plain PostgreSQL.
+        Switch = "switch",
+        /// It follows plain PostgreSQL, which goes on serving, and answers searches.
+        Follow = "follow",
+    }
+
     /// What a change of schema meets with that waits for the copy.
     pub enum OnDdl {
         /// An error, after a second.

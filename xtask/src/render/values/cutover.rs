@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::choice::OnDdl;
+use super::choice::{OnDdl, Topology};
 use super::clients::{Led, Quiesce};
 use super::explain::{Explain, Field, values};
 use super::scalar::{AbsolutePath, Cidr, DnsName, Identifier, Seconds, SecretKey, Variable};
@@ -35,6 +35,12 @@ values! {
         routes: Vec<Led> = Vec::new();
         /// What a switch stops in the cluster; left out where PgBouncer can hold all clients.
         quiesce: Option<Quiesce> = None;
+        /// What ParadeDB is for. Where it follows, `start` and `rollback` end with ParadeDB
+        /// answering searches, and `switch` is refused.
+        topology: Topology = Topology::Switch;
+        /// Whether `drill --env` may switch the clients of this environment forth and back. Never
+        /// where a moment without them costs money.
+        rehearse: bool = false;
         /// What is done about a backup before a run; left out where the command line says so.
         backup: Option<RunBackup> = None;
         /// Brings search to the target in the run, as the engine of the environment has it; left
@@ -306,6 +312,11 @@ impl Cutover {
                 "pgbouncer",
                 "endpoint_file",
             ),
+            (
+                self.topology == Topology::Follow && self.search.is_none(),
+                "topology: follow",
+                "search",
+            ),
             (self.quiesce.is_some() && self.cluster.is_none(), "quiesce", "cluster"),
             (
                 self.routes.iter().any(|led| led.command.is_none()) && self.cluster.is_none(),
@@ -386,6 +397,8 @@ mod tests {
         assert!(wrong(pooled).contains("`cutover.endpoint_file`"));
         let scratch = format!("{{peers: [], backup: {{folder: /b, scratch: {secret}}}}}");
         assert!(wrong(&scratch).contains("`cutover.cluster`"));
+        let without_search = "{peers: [], topology: follow}";
+        assert!(wrong(without_search).contains("`cutover.search`"));
         let probed = "{peers: [], endpoint_file: /f, pgbouncer: {consoles: [], probe: seen}}";
         assert!(wrong(probed).contains("routes: service"));
         // A program of one's own needs no cluster.

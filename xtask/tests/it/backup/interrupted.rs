@@ -6,8 +6,9 @@ use xtask::config;
 use xtask::process::Invocation;
 
 use super::{Place, manifest};
-use crate::support::eventually;
+use crate::support::{eventually, skip};
 use crate::tool::{ask, sql, until};
+use crate::troubles::SmallDisk;
 
 /// Many tables with enough rows that a dump of one session takes a moment.
 const LARGE: &str = "DO $$ BEGIN
@@ -119,4 +120,37 @@ async fn rows_that_are_written_meanwhile_are_in_neither() {
     assert_eq!((rows("item"), rows("large_1")), (100.into(), 40_000.into()));
     let now = ask(&place.tool.source, "SELECT count(*) FROM public.item").await;
     assert_eq!(now.as_deref(), Some("120"));
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_meanwhile_leaves_no_backup_and_no_half() {
+    let owner = rustix::process::geteuid().as_raw();
+    let Some(disk) = SmallDisk::mount(64, owner).await else {
+        skip!("this user may not mount a file system");
+    };
+    let place = Place::new("backup_full").await;
+    let folder = disk.path().join("backups");
+    let name = folder.to_str().unwrap();
+    // The room is looked at before the tables are locked: there it waits for this session.
+    let session = place.tool.source.connect("test").await.unwrap();
+    session.batch_execute("BEGIN; LOCK TABLE public.item IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let create = ["backup", "create", "--folder", name, "--unproved", "--jobs", "1"];
+    let begun = place.tool.begin(&create);
+    let folders = || std::fs::read_dir(&folder).map_or(0, Iterator::count);
+    eventually("a backup that is being made", || folders() == 1).await;
+    let filler = disk.path().join("filler");
+    let full = std::fs::write(&filler, vec![7_u8; 70 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    session.batch_execute("COMMIT").await.unwrap();
+    begun.end().await.expect(3).naming(&["No space left on device"]);
+    assert_eq!(folders(), 0, "nothing of it is left");
+    let list = place.tool.run_as_text(&["backup", "list", "--folder", name]).await.expect(0);
+    assert!(!list.stdout.contains("backup_full"), "{}", list.stdout);
+    // A disk that is full to begin with is refused.
+    place.tool.run(&create).await.expect(1).naming(&["there is no room for a backup"]);
+    std::fs::remove_file(&filler).unwrap();
+    let said = place.tool.run(&create).await.expect(0);
+    let told = said.lines().into_iter().rfind(|line| line["event"] == "progress").unwrap();
+    assert_eq!((&told["what"], &told["done"]), (&"backup".into(), &told["total"]));
+    disk.unmount().await;
 }

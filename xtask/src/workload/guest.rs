@@ -1,0 +1,67 @@
+//! The ledger alone, as a guest in somebody's database: what writers fill where no row is made up.
+//! Nothing else of the database is written.
+
+use anyhow::{Context, Result};
+
+use crate::pg::endpoint::{Session, identifier, literal};
+use crate::pg::replication;
+
+/// The ledger, with its schema, which holds nothing else.
+pub const LEDGER: &str = "xtask_drill.workload_ledger";
+/// What removes it by hand, with the role.
+pub const REMOVAL: &str = "DROP TABLE IF EXISTS xtask_drill.workload_ledger; \
+    DROP SCHEMA IF EXISTS xtask_drill; DROP OWNED BY xtask_drill; DROP ROLE xtask_drill";
+/// Who writes where nobody else's login can be used.
+pub const ROLE: &str = "xtask_drill";
+
+/// Makes the role, or gives it a new password, and lets it into this database. The server sees only
+/// the verifier.
+///
+/// # Errors
+/// The session's role may not create roles, or not grant what the database's owner may.
+pub async fn create_role(admin: &Session, password: &str) -> Result<()> {
+    let verb = if replication::role_exists(admin, ROLE).await? { "ALTER" } else { "CREATE" };
+    let verifier = postgres_protocol::password::scram_sha_256(password.as_bytes());
+    let database: String = admin.query_one("SELECT current_database()::text", &[]).await?.get(0);
+    let (role, database) = (identifier(ROLE), identifier(&database));
+    let statement = format!(
+        "{verb} ROLE {role} LOGIN PASSWORD {}; GRANT CONNECT ON DATABASE {database} TO {role}",
+        literal(&verifier)
+    );
+    admin.batch_execute(&statement).await.with_context(|| format!("make the role {ROLE}"))
+}
+
+/// Makes the ledger, unless it is there, and lets a role write it. There is no unique constraint,
+/// so that a write which arrives twice is seen twice.
+///
+/// # Errors
+/// The session's role may make no schema here.
+pub async fn install(admin: &Session, role: &str) -> Result<()> {
+    let role = identifier(role);
+    let statement = format!(
+        "BEGIN;
+         CREATE SCHEMA IF NOT EXISTS xtask_drill;
+         CREATE TABLE IF NOT EXISTS {LEDGER} (
+             run bigint NOT NULL,
+             writer integer NOT NULL,
+             number bigint NOT NULL,
+             server bigint NOT NULL
+         );
+         ALTER TABLE {LEDGER} REPLICA IDENTITY FULL;
+         GRANT USAGE ON SCHEMA xtask_drill TO {role};
+         GRANT SELECT, INSERT ON {LEDGER} TO {role};
+         COMMIT"
+    );
+    admin.batch_execute(&statement).await.context("make the ledger of the drill")
+}
+
+/// Removes ledger and role, where they are; somebody else's object in that schema, or of that role,
+/// stays and is an error.
+///
+/// # Errors
+/// There is such an object, or the session's role may not drop them.
+pub async fn remove(admin: &Session) -> Result<()> {
+    let statement = format!("DROP TABLE IF EXISTS {LEDGER}; DROP SCHEMA IF EXISTS xtask_drill");
+    admin.batch_execute(&statement).await.context("drop the ledger of the drill")?;
+    replication::drop_role(admin, ROLE).await
+}

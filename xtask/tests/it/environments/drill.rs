@@ -1,0 +1,107 @@
+//! `drill --env`: a rehearsal on servers that hold somebody's data.
+
+use xtask::pg::endpoint::Endpoint;
+use xtask::route::file;
+
+use super::{Night, VALUES, apart, read};
+use crate::tool::{Tool, ask, sql};
+
+/// A rehearsal that is as quick as its writers.
+const DRILL: [&str; 9] =
+    ["drill", "--env", "night", "--cycles", "1", "--rate", "0", "--writers", "2"];
+
+/// What a rehearsal could leave in a database or for it on its server.
+async fn left(tool: &Tool) -> Vec<Option<String>> {
+    let mut all = Vec::new();
+    for endpoint in [&tool.source, &tool.target] {
+        for question in [
+            "SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace",
+            "SELECT string_agg(format('%s %s', relname, relkind), ' ' ORDER BY oid) FROM pg_class
+             WHERE relnamespace = 'public'::regnamespace",
+            "SELECT count(*) FROM pg_roles WHERE rolname = 'xtask_drill'",
+            "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()",
+            "SELECT count(*) FROM pg_publication",
+            "SELECT count(*) FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid
+             WHERE d.datname = current_database()",
+            "SELECT coalesce(string_agg(setconfig::text, ' '), '') FROM pg_db_role_setting AS s
+             JOIN pg_database AS d ON d.oid = s.setdatabase WHERE d.datname = current_database()",
+        ] {
+            all.push(ask(endpoint, question).await);
+        }
+    }
+    all
+}
+
+/// How many rows of the example a side has.
+async fn items(endpoint: &Endpoint) -> Option<String> {
+    ask(endpoint, "SELECT count(*) FROM public.item").await
+}
+
+#[tokio::test]
+async fn an_environment_goes_forth_and_back_only_where_its_values_allow_it() {
+    let night = Night::new("env_drill").await;
+    let tool = &night.tool;
+    let with = |more: &[&'static str]| [&DRILL[..], &["--i-have-no-backup"], more].concat();
+    let refused = tool.run(&with(&["--dry-run"])).await.expect(1);
+    refused.naming(&["may not switch the clients of night", "cutover.rehearse: true"]);
+    night.change("  jobs: 2", "  rehearse: true\n  jobs: 2");
+    // The values of another environment name the same servers, and allow no drill.
+    let own = read(&night.values()).replace("rehearse: true", "rehearse: false");
+    let other = night.values().with_file_name("day.yaml");
+    std::fs::write(&other, own.replace(VALUES, &VALUES.replace("{name: night}", "{name: day}")))
+        .unwrap();
+    tool.run(&with(&[])).await.expect(1).naming(&["is a server of day, too"]);
+    std::fs::remove_file(&other).unwrap();
+    tool.run(&DRILL).await.expect(1).naming(&["about a backup"]);
+
+    let before = left(tool).await;
+    let dry = tool.run(&with(&["--dry-run", "--finish"])).await.expect(0);
+    let lines = dry.lines();
+    let rows = &lines.iter().find(|line| !line["rehearsal"].is_null()).unwrap()["rehearsal"];
+    let order: Vec<&str> =
+        rows.as_array().unwrap().iter().map(|row| row["what"].as_str().unwrap()).collect();
+    let wanted = ["the drill", "writers", "cutover start", "cutover switch", "rollback"];
+    assert_eq!(order, [&wanted[..], &["cutover finish"]].concat());
+    let shown = tool.run_as_text(&with(&["--dry-run"])).await.expect(0).stdout;
+    assert!(shown.contains("schema xtask_drill") && shown.contains("undone by"), "{shown}");
+    assert_eq!(left(tool).await, before, "a dry run touches nothing");
+    assert!(tool.journal_files().is_empty(), "nor does it begin a run");
+
+    tool.run(&with(&["--finish"])).await.expect(0);
+    assert_eq!(items(&tool.source).await.as_deref(), Some("100"));
+    let after = left(tool).await;
+    assert!(!format!("{after:?}").contains("xtask_drill"), "{after:?}");
+    assert_eq!(after[2], before[2], "no role of the drill is left");
+    tool.expect_source_writes().await;
+    let files = std::fs::read_dir(tool.journals()).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files.filter(|path| path.is_file()).collect();
+    let ends = |end| files.iter().any(|path| path.to_string_lossy().ends_with(end));
+    assert!(ends(".report.json") && ends(".jsonl"), "{files:?}");
+    for secret in [apart(&tool.source).1, apart(&tool.target).1] {
+        let holds = files.iter().find(|path| read(path).contains(&secret));
+        assert_eq!(holds, None, "a file of the run holds a password");
+    }
+}
+
+#[tokio::test]
+async fn writers_come_by_the_route_of_clients_and_an_open_run_is_left_alone() {
+    let night = Night::new("env_guest").await;
+    let tool = &night.tool;
+    let endpoint_file = night.folder.path().join("endpoint");
+    for side in [&tool.source, &tool.target] {
+        sql(side, "CREATE ROLE env_guest_app LOGIN PASSWORD 'guest'").await;
+    }
+    file::write(&endpoint_file, &tool.source.with_user("env_guest_app", "guest")).unwrap();
+    let name = endpoint_file.display();
+    night.change("  jobs: 2", &format!("  rehearse: true\n  endpoint_file: {name}\n  jobs: 2"));
+    let drill = [&DRILL[..], &["--i-have-no-backup"]].concat();
+    let said = tool.run_as_text(&drill).await.expect(0);
+    assert!(said.stderr.contains("the run is open"), "{}", said.stderr);
+    let client = file::read(&endpoint_file).unwrap();
+    assert_eq!((client.port, &*client.user), (tool.source.port, "env_guest_app"));
+    let count = "SELECT count(*) > 500 FROM xtask_drill.workload_ledger";
+    assert_eq!(ask(&tool.source, count).await.as_deref(), Some("true"));
+    let status = night.status().await;
+    assert_eq!((&status["serves"], &status["phase"]), (&"source".into(), &"switched".into()));
+    tool.run(&drill).await.expect(1).naming(&["is not closed", "cutover status --env night"]);
+}
