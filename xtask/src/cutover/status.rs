@@ -284,6 +284,12 @@ async fn warnings(
             ));
         }
     }
+    for name in replication::foreign(source).await.unwrap_or_default() {
+        all.push(format!(
+            "subscription {name} of somebody else brings rows into the source, which are not \
+             passed on: switch will refuse"
+        ));
+    }
     let planned = latest.plan().map(|plan| plan.fingerprint);
     if let (Ok(planned), Ok(now)) = (planned, plan::fingerprint(source).await)
         && planned != now

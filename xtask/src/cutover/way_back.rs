@@ -34,6 +34,7 @@ pub async fn observe(header: &Header, source: &Session, target: &Session) -> Res
         return Ok(lost(format!("slot {name} on the serving side is gone or invalid")));
     }
     let lag = replication::lag(target, &name).await?;
+    let feed = replication::foreign(target).await?.into_iter().next();
     let Some(subscription) = replication::subscription(source, &name).await? else {
         return Ok(lost(format!("subscription {name} on the other side is gone")));
     };
@@ -52,6 +53,11 @@ pub async fn observe(header: &Header, source: &Session, target: &Session) -> Res
         WayBack::AtRisk(format!("nothing works for subscription {name} at the moment"))
     } else if let Some(danger) = replication::slot_danger(target, &name).await? {
         WayBack::AtRisk(danger)
+    } else if let Some(feed) = feed {
+        WayBack::AtRisk(format!(
+            "subscription {feed} of somebody else brings rows into the serving side, which are not \
+             passed on"
+        ))
     } else if lag > LAG_AT_RISK {
         WayBack::AtRisk(format!("the other side is {} MB behind", lag >> 20))
     } else if let Some(object) = changed_object(source, target).await? {

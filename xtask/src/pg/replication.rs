@@ -269,6 +269,17 @@ pub async fn subscription(session: &Session, name: &str) -> Result<Option<Subscr
     }))
 }
 
+/// Subscriptions of others that bring rows into this database. The fence does not hold them, and
+/// what they bring counts as replicated, so that no subscription of ours passes it on.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn foreign(session: &Session) -> Result<Vec<String>> {
+    let rows = session.query(include_str!("sql/foreign_subscriptions.sql"), &[]).await;
+    let rows = rows.context("look for subscriptions of others")?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// Lets a subscription that is on take up what is new in its publication, and copy what it holds.
 ///
 /// # Errors

@@ -143,6 +143,67 @@ async fn past_its_limit_the_pause_ends_by_itself() {
     tool.run(&["cutover", "switch"]).await.expect(0);
 }
 
+/// Lets a database take what another one publishes, as somebody else would, into its table `item`.
+async fn feed(follower: &Endpoint, publisher: &Endpoint) {
+    let publish = "CREATE TABLE item (id bigserial PRIMARY KEY, name text NOT NULL);
+        CREATE PUBLICATION news FOR TABLE item";
+    sql(publisher, publish).await;
+    let name = &publisher.database;
+    let dials = publisher.secret_conninfo().replace('\'', "''");
+    sql(publisher, &format!("SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')"))
+        .await;
+    let subscribe = format!(
+        "CREATE SUBSCRIPTION {name} CONNECTION '{dials}' PUBLICATION news
+         WITH (create_slot = false, copy_data = false)"
+    );
+    sql(follower, &subscribe).await;
+    sql(publisher, "INSERT INTO item VALUES (7000, 'from elsewhere')").await;
+}
+
+#[tokio::test]
+async fn a_subscription_of_somebody_else_that_came_late_stops_each_turn() {
+    let tool = Tool::following("fed").await;
+    let maintenance = pair().await.target.endpoint("postgres");
+    feed(&tool.source, &fresh_database(&maintenance, "feed_one").await).await;
+    until(&tool.source, "SELECT EXISTS (SELECT FROM item WHERE id = 7000)").await;
+    let status = tool.status().await;
+    assert!(status["warnings"].to_string().contains("subscription feed_one"), "{status}");
+    let said = tool.run(&["cutover", "switch"]).await.expect(3);
+    said.naming(&[
+        "subscription feed_one",
+        "not passed on",
+        "DROP SUBSCRIPTION",
+        "goes on serving",
+    ]);
+    tool.expect_source_writes().await;
+    sql(&tool.source, "DROP SUBSCRIPTION feed_one").await;
+    // It has never come to the target, as the message says.
+    tool.run(&["verify"]).await.expect(1);
+    sql(&tool.source, "DELETE FROM item WHERE id = 7000").await;
+    tool.run(&["cutover", "switch"]).await.expect(0);
+
+    feed(&tool.target, &fresh_database(&maintenance, "feed_two").await).await;
+    let status = tool.status().await;
+    assert_eq!(status["way_back"]["state"], "at_risk", "{status}");
+    assert!(status["way_back"].to_string().contains("subscription feed_two"), "{status}");
+    tool.run(&["rollback", "--yes"]).await.expect(3).naming(&["subscription feed_two"]);
+    until(&tool.target, "SELECT EXISTS (SELECT FROM item WHERE id = 7000)").await;
+    sql(&tool.target, "DROP SUBSCRIPTION feed_two").await;
+    sql(&tool.target, "DELETE FROM item WHERE id = 7000").await;
+    tool.run(&["rollback", "--yes"]).await.expect(0);
+    // No fence holds such a one, so none is proved where there is one.
+    let session = tool.source.connect("test").await.unwrap();
+    let planted = "CREATE SUBSCRIPTION late CONNECTION 'dbname=nowhere' PUBLICATION news
+         WITH (connect = false, slot_name = late); ALTER SUBSCRIPTION late ENABLE";
+    session.batch_execute(planted).await.unwrap();
+    xtask::cutover::fence::close(&session, &[]).await.unwrap();
+    let gap = xtask::cutover::fence::observe(&session, &[]).await.unwrap_err();
+    assert!(format!("{gap:#}").contains("subscription late"), "{gap:#}");
+    let gone = "ALTER SUBSCRIPTION late DISABLE; ALTER SUBSCRIPTION late SET (slot_name = NONE);
+         DROP SUBSCRIPTION late";
+    session.batch_execute(gone).await.unwrap();
+}
+
 /// A run on a pair of its own, killed behind its fence; the source has crashed besides.
 async fn left_fenced(own: &Pair, name: &str) -> Tool {
     let source = fresh_database(&own.source.endpoint("postgres"), name).await;
@@ -194,6 +255,19 @@ async fn the_next_command_heals_a_source_that_crashed_in_the_pause() {
     own.down().await.unwrap();
 }
 
+/// Found by a sweep: an attempt whose target was down could not be cleared away for that alone, and
+/// asked for a human.
+async fn unwinds_without_its_target(own: &Pair, tool: &Tool) {
+    let blocker = tool.target.connect("blocker").await.unwrap();
+    blocker.batch_execute("BEGIN; LOCK TABLE xtask_cutover.marker_1 IN SHARE MODE").await.unwrap();
+    let switch = tool.begin(&["cutover", "switch"]);
+    tool.until_journaled(r#""step_started","step":"gate""#).await;
+    own.target.stop_immediate().await.unwrap();
+    switch.end().await.expect(3).naming(&["the side that served goes on serving"]);
+    tool.expect_source_writes().await;
+    own.target.start().await.unwrap();
+}
+
 #[tokio::test]
 async fn watch_asks_a_follower_to_go_on_that_a_crash_has_stopped() {
     let own = own_pair().await;
@@ -202,6 +276,7 @@ async fn watch_asks_a_follower_to_go_on_that_a_crash_has_stopped() {
     sql(&source, EXAMPLE).await;
     let tool = Tool::new(&own, source, target);
     tool.run(&["cutover", "start"]).await.expect(0);
+    unwinds_without_its_target(&own, &tool).await;
     tool.run(&["cutover", "switch"]).await.expect(0);
     own.target.stop_immediate().await.unwrap();
     own.target.start().await.unwrap();

@@ -14,7 +14,7 @@ use crate::cutover::holder::{self, Holder, Request};
 use crate::cutover::steps::evidence;
 use crate::cutover::{ddl, decision, fence, plan};
 use crate::failure::{Failure, tolerate};
-use crate::pg::endpoint::{Endpoint, Session};
+use crate::pg::endpoint::{Endpoint, Session, identifier};
 use crate::pg::replication;
 use crate::pg::sequences::SequenceReader;
 use crate::route::Routes;
@@ -59,6 +59,9 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     ddl::assert_none_open([&source, &target]).await?;
     // Before the triggers: behind an open transaction each try of theirs would hold up clients.
     assert_no_prepared_transactions(&source).await?;
+    for (side, session) in [("source", &source), ("target", &target)] {
+        assert_no_foreign_subscription(side, session).await?;
+    }
     wait_for_old_transactions(&source).await?;
     close_for_searchers(engine, &target).await?;
     if !source.is_superuser {
@@ -146,6 +149,21 @@ async fn assert_no_prepared_transactions(source: &Session) -> Result<()> {
     Err(Failure::failed(format!("prepared transaction {name} is open on the source"))
         .hint(format!("COMMIT PREPARED '{name}' or ROLLBACK PREPARED '{name}', then try again"))
         .into())
+}
+
+/// One that was made since the plan has looked.
+async fn assert_no_foreign_subscription(side: &str, session: &Session) -> Result<()> {
+    let Some(name) = replication::foreign(session).await?.into_iter().next() else { return Ok(()) };
+    let message = format!(
+        "subscription {name} of somebody else brings rows into the {side}, behind any fence, and \
+         what it brings is not passed on"
+    );
+    let hint = format!(
+        "on the {side}: DROP SUBSCRIPTION {}; then `cargo xtask verify` says whether both sides \
+         are equal, and the same verb goes on",
+        identifier(&name)
+    );
+    Err(Failure::failed(message).hint(hint).into())
 }
 
 async fn wait_for_old_transactions(source: &Session) -> Result<()> {
@@ -335,14 +353,15 @@ pub async fn look(engine: &mut Engine) -> Result<Seen> {
     }
 }
 
-/// Sends the dead-man home and lets go of what the pause would have needed.
+/// Sends the dead-man home and lets go of what the pause would have needed. A target that does not
+/// answer leaves nothing undone that clients could notice.
 ///
 /// # Errors
-/// A server cannot be reached.
+/// The source or a cluster cannot be reached.
 pub async fn undo(engine: &mut Engine) -> Result<()> {
     let guardian = engine.attempt.guardian.take();
     engine.attempt = Default::default();
-    let (source, target) = engine.sessions().await?;
+    let source = engine.source.session().await?;
     source
         .execute(
             "UPDATE xtask_cutover.run SET guarded = false WHERE id = $1",
@@ -356,12 +375,22 @@ pub async fn undo(engine: &mut Engine) -> Result<()> {
     // The source is open by now, so clients may be led back; before, they could not wait for that.
     engine.options.routes.aim(&engine.source.endpoint).await?;
     holder::end(&source, &engine.header.run).await?;
-    holder::end(&target, &engine.header.run).await?;
-    if fence::is_searchable(&target).await? {
-        fence::open_for_search(&target).await?;
+    if let Err(error) = let_target_go(engine).await {
+        let later = "the next attempt clears away what was prepared there";
+        engine.story.warning(format!("the target does not answer; {later}: {error:#}"));
     }
     if let Err(error) = fence::unguard_tables(&source).await {
         engine.story.warning(format!("{error:#}; it does nothing, and goes with the run"));
+    }
+    Ok(())
+}
+
+/// Ends what holds snapshots on the target, and lets those in again who search there.
+async fn let_target_go(engine: &mut Engine) -> Result<()> {
+    let target = engine.target.session().await?;
+    holder::end(&target, &engine.header.run).await?;
+    if fence::is_searchable(&target).await? {
+        fence::open_for_search(&target).await?;
     }
     Ok(())
 }

@@ -31,5 +31,12 @@ SELECT coalesce(
                    AND (NOT coalesce(rolsuper, true) OR xact_start IS NOT NULL
                         OR backend_start IS NULL)))
      LIMIT 1),
+    (SELECT format('subscription %s of somebody else writes', subname)
+     FROM pg_subscription AS s
+     WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND subname NOT LIKE 'xtask\_%'
+       AND (subenabled OR EXISTS (SELECT FROM pg_stat_subscription AS w
+                                  WHERE w.subid = s.oid AND w.pid IS NOT NULL))
+     LIMIT 1),
     (SELECT format('prepared transaction %s is open', gid)
      FROM pg_prepared_xacts WHERE database = current_database() LIMIT 1))
