@@ -2,13 +2,14 @@
 
 use serde_json::Value;
 use xtask::cutover::refusals::Refusal;
+use xtask::cutover::step::Step;
 use xtask::pg::endpoint::Endpoint;
 use xtask::workload::{APPLICATION, Reason};
 
 use crate::ddl::file;
 use crate::night::{Night, ROLLBACK, START, SWITCH, Server};
 use crate::support::{fresh_databases, own_pair, pair};
-use crate::tool::{EXAMPLE, Said, Tool, sql};
+use crate::tool::{EXAMPLE, Said, Tool, ask, sql, until};
 use crate::workload;
 
 /// The password of every owner here.
@@ -33,10 +34,10 @@ async fn keeper(admin: &Endpoint, name: &str) -> Endpoint {
 const WRITE: &str = "DELETE FROM public.django_session WHERE false";
 
 /// A client can connect to a fenced side, and write nothing there whatever it sets.
-async fn is_fenced(client: &Endpoint) {
+async fn is_fenced(client: &Endpoint, write: &str) {
     let session = client.connect_as_client("insisting").await.expect("it gets in");
     session.batch_execute("SET default_transaction_read_only = off").await.expect("it may");
-    let error = session.batch_execute(WRITE).await.expect_err("it may not write");
+    let error = session.batch_execute(write).await.expect_err("it may not write");
     assert!(format!("{error:?}").contains("is fenced"), "{error:?}");
 }
 
@@ -54,9 +55,15 @@ async fn a_night_of_an_owner_forth_and_back_and_forth() {
     night.operated_by(source, target);
     night.succeeds(START).await;
     night.watch();
-    for (verb, side) in
-        [(SWITCH, Server::Paradedb), (ROLLBACK, Server::Plain), (SWITCH, Server::Paradedb)]
-    {
+    for (verb, old, side, killed) in [
+        (SWITCH, Server::Plain, Server::Paradedb, Some(Step::Drain)),
+        (ROLLBACK, Server::Paradedb, Server::Plain, Some(Step::Sequences)),
+        (SWITCH, Server::Plain, Server::Paradedb, None),
+    ] {
+        if let Some(step) = killed {
+            night.kill_at(verb, step).await;
+            night.serves_unless_decided(old).await;
+        }
         night.succeeds(verb).await;
         night.turned_to(side).await;
         night.is_armed().await;
@@ -66,7 +73,7 @@ async fn a_night_of_an_owner_forth_and_back_and_forth() {
         };
         // A client who insists, and an administrator.
         for client in [fenced.with_user(APPLICATION, workload::PASSWORD), fenced.clone()] {
-            is_fenced(&client).await;
+            is_fenced(&client, WRITE).await;
         }
         sql(&open.with_user(APPLICATION, workload::PASSWORD), WRITE).await;
     }
@@ -87,11 +94,21 @@ struct Owned {
 
 impl Owned {
     async fn new(name: &str) -> Owned {
+        Owned::on_sides(name, [true, true]).await
+    }
+
+    /// As an owner where asked for, else as an administrator.
+    async fn on_sides(name: &str, is_owner: [bool; 2]) -> Owned {
         let (source, target) = fresh_databases(name).await;
         let role = format!("{name}_keeper");
-        let tool =
-            Tool::new(pair().await, keeper(&source, &role).await, keeper(&target, &role).await);
-        sql(&tool.source, EXAMPLE).await;
+        let owners = [keeper(&source, &role).await, keeper(&target, &role).await];
+        sql(&owners[0], EXAMPLE).await;
+        let [on_source, on_target] = owners;
+        let tool = Tool::new(
+            pair().await,
+            if is_owner[0] { on_source } else { source.clone() },
+            if is_owner[1] { on_target } else { target.clone() },
+        );
         Owned { tool, admins: [source, target], role }
     }
 
@@ -129,6 +146,57 @@ impl Owned {
         }
         panic!("not mended: {refusals:#?}");
     }
+}
+
+/// Forth and back with a change of schema on each side, and searches on the follower meanwhile.
+async fn follows_changes_and_turns(name: &str, is_owner: [bool; 2]) {
+    let owned = Owned::on_sides(name, is_owner).await;
+    let tool = &owned.tool;
+    // What a new table needs beyond all else.
+    let reads = "GRANT pg_read_all_data TO ROLE_ WITH ADMIN OPTION; ALTER ROLE ROLE_ BYPASSRLS";
+    owned.on(&[0, 1], reads).await;
+    tool.run(&["cutover", "start"]).await.expect(0);
+    tool.run(&["cutover", "follow"]).await.expect(0);
+    assert_eq!(tool.status().await["searchable"], true);
+    let insert = "INSERT INTO item (name) VALUES ('here')";
+    is_fenced(&owned.admins[1], insert).await;
+    // A table belongs to who makes it, and that must be the same role on both sides.
+    let table =
+        if is_owner == [true, true] { "CREATE TABLE fresh (id integer PRIMARY KEY);" } else { "" };
+    let change = format!("ALTER TABLE item ADD COLUMN colour text;\n{table}\n");
+    let before = file(tool, "before.sql", &change);
+    tool.run(&["cutover", "ddl", &before]).await.expect(0);
+    let searching = file(tool, "searching.sql", "CREATE INDEX item_colour ON item (colour);\n");
+    tool.run(&["cutover", "ddl", &searching]).await.expect(0);
+    if !table.is_empty() {
+        is_fenced(&owned.admins[1], "INSERT INTO fresh VALUES (1)").await;
+    }
+    tool.run(&["cutover", "switch"]).await.expect(0);
+    if is_owner[0] {
+        is_fenced(&owned.admins[0], insert).await;
+    }
+    sql(&tool.target, "INSERT INTO item (name, colour) VALUES ('there', 'red')").await;
+    let after = file(tool, "after.sql", "ALTER TABLE item ADD COLUMN size integer;\n");
+    tool.run(&["cutover", "ddl", &after]).await.expect(0);
+    until(&owned.admins[0], "SELECT EXISTS (SELECT FROM item WHERE colour = 'red')").await;
+    assert_eq!(tool.status().await["way_back"]["state"], "armed");
+    tool.run(&["rollback", "--yes"]).await.expect(0);
+    if is_owner[1] {
+        is_fenced(&owned.admins[1], insert).await;
+    }
+    assert_eq!(tool.status().await["way_back"]["state"], "armed");
+    let red = "SELECT name FROM item WHERE colour = 'red' AND size IS NULL";
+    assert_eq!(ask(&tool.source, red).await.as_deref(), Some("there"));
+    tool.expect_source_writes().await;
+}
+
+#[tokio::test]
+async fn an_owner_on_either_side_or_both_follows_changes_and_turns() {
+    tokio::join!(
+        follows_changes_and_turns("owned_both", [true, true]),
+        follows_changes_and_turns("owned_source", [true, false]),
+        follows_changes_and_turns("owned_target", [false, true]),
+    );
 }
 
 #[tokio::test]
