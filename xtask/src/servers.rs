@@ -6,6 +6,7 @@
 pub mod account;
 pub mod binaries;
 pub mod cluster;
+pub mod disk;
 pub mod folder;
 pub mod keeper;
 pub mod kept;

@@ -12,9 +12,11 @@ use crate::drill::sweep::world::{Server, Stage, World};
 use crate::failure::tolerate;
 use crate::ledger;
 use crate::pg::endpoint::{Endpoint, Session};
+use crate::servers::disk::Disk;
 use crate::workload::{History, Workload};
 
 mod clients;
+mod disk;
 mod network;
 mod prepared;
 mod process;
@@ -51,6 +53,8 @@ pub enum Fault {
     Ddl,
     /// Somebody else's database follows the serving side
     Subscriber,
+    /// The disk of the ParadeDB server is full; only root can have one that is
+    Disk,
 }
 
 /// Where a fault strikes.
@@ -96,6 +100,8 @@ pub enum Wound {
     Column(&'static str),
     /// A database that follows.
     Subscriber,
+    /// A disk without room.
+    Full(Disk),
 }
 
 /// A row that somebody else than the load writes into the ledger.
@@ -178,6 +184,7 @@ impl Fault {
             Fault::Session => "session",
             Fault::Ddl => "ddl",
             Fault::Subscriber => "subscriber",
+            Fault::Disk => "disk",
         }
     }
 
@@ -213,6 +220,7 @@ impl Fault {
             Fault::Session => clients::keep_a_session(scene).await,
             Fault::Ddl => schema::change(scene).await,
             Fault::Subscriber => subscriber::follow(scene).await,
+            Fault::Disk => disk::fill(scene).await,
         }
     }
 
@@ -246,6 +254,7 @@ pub async fn lift(wound: Wound, scene: &Scene<'_>) -> Result<Written> {
         }
         Wound::Column(table) => schema::undo(table, scene).await?,
         Wound::Subscriber => subscriber::leave(scene).await?,
+        Wound::Full(full) => disk::clear(&full, scene).await?,
     }
     Ok(written)
 }

@@ -70,6 +70,8 @@ pub struct SweepOptions {
     pub scale: f64,
     /// What may go wrong.
     pub faults: Vec<Fault>,
+    /// What may not, because this machine cannot bring it about.
+    pub skipped: Vec<Fault>,
     /// Where clients go.
     pub route: RouteKind,
     /// Where the journals of a broken rule are kept.
@@ -488,6 +490,7 @@ fn detail(drawn: &Draw) -> String {
         Fault::Ddl if drawn.strikes_both => format!("a busy table, {lasts}"),
         Fault::Slot => format!("{}, {lasts}", drawn.server.name()),
         Fault::Ddl => format!("a quiet table, {lasts}"),
+        Fault::Disk if drawn.server == Server::Paradedb => format!("WAL as well, {lasts}"),
         _ => lasts,
     }
 }

@@ -61,11 +61,19 @@ impl Cluster {
     /// # Errors
     /// `initdb` fails, or the server does not start; the message ends with its log.
     pub async fn create(folder: &Path, binaries: &Binaries, extra: &[Setting]) -> Result<Cluster> {
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(folder)
-            .with_context(|| format!("make {}", folder.display()))?;
-        give_to_servers(folder)?;
+        make_folder(folder)?;
+        Cluster::create_in(folder, binaries, extra).await
+    }
+
+    /// The same in a folder that [`make_folder`] has made, where the data's may be there by now.
+    ///
+    /// # Errors
+    /// As [`Cluster::create`].
+    pub async fn create_in(
+        folder: &Path,
+        binaries: &Binaries,
+        extra: &[Setting],
+    ) -> Result<Cluster> {
         // A library that must be loaded at the start is of no use otherwise.
         let preloaded = Some("pg_search").filter(|name| binaries.has_library(name));
         let mut settings = settings::defaults(binaries.major, preloaded);
@@ -112,7 +120,7 @@ impl Cluster {
 
     /// The data folder.
     pub fn data(&self) -> PathBuf {
-        self.folder.join("data")
+        data_folder(&self.folder)
     }
 
     /// The log file.
@@ -271,6 +279,21 @@ impl Cluster {
             .clear_environment()
             .deadline(limit))
     }
+}
+
+/// Makes a server's folder, for the user that servers run as.
+///
+/// # Errors
+/// It exists, or its place cannot be written.
+pub fn make_folder(folder: &Path) -> Result<()> {
+    let made = std::fs::DirBuilder::new().mode(0o700).create(folder);
+    made.with_context(|| format!("make {}", folder.display()))?;
+    give_to_servers(folder)
+}
+
+/// Where the data of a server is whose folder this is.
+pub fn data_folder(folder: &Path) -> PathBuf {
+    folder.join("data")
 }
 
 /// A password of letters and digits.

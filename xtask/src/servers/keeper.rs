@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::failure::tolerate;
 use crate::process::Invocation;
-use crate::servers::account;
+use crate::servers::{account, disk};
 
 /// The keeper: a shell that waits for the end of its standard input. It is bounded in time by
 /// itself: ten seconds for a stop, ten more for a kill, a minute for what a killed server left.
@@ -62,6 +62,8 @@ impl Keeper {
         drop(self.child.stdin.take());
         let end = self.child.wait().context("wait for the keeper")?;
         if self.folder.exists() {
+            // The keeper could empty a disk in there; only who mounted it can take it away.
+            disk::unmount_below(&self.folder)?;
             // A run of root's that died before it gave the folder to the servers' user.
             std::fs::remove_dir_all(&self.folder)
                 .with_context(|| format!("remove {} ({end})", self.folder.display()))?;

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::cutover::event::{Side, Story};
 use crate::servers::binaries::Binaries;
-use crate::servers::cluster::Cluster;
+use crate::servers::cluster::{self, Cluster};
+use crate::servers::disk::Disk;
 use crate::servers::folder::{self, Folder};
 use crate::servers::keeper::Keeper;
 use crate::servers::settings::Setting;
@@ -23,6 +24,8 @@ pub struct PairOptions {
     pub source_settings: Vec<Setting>,
     /// Settings of the target beyond those of every rehearsal.
     pub target_settings: Vec<Setting>,
+    /// Whether the target's data is on a disk of its own, which can be made full.
+    pub target_has_a_disk: bool,
 }
 
 /// Two running servers, which end with this, or with the process, however it ends.
@@ -31,6 +34,8 @@ pub struct Pair {
     pub source: Cluster,
     /// Serves when a run has switched.
     pub target: Cluster,
+    /// The disk of the target, where it has one of its own.
+    pub target_disk: Option<Disk>,
     // In this order: the folder stays locked until the keeper has removed it.
     keeper: Keeper,
     folder: Folder,
@@ -86,10 +91,16 @@ pub async fn up(options: &PairOptions, story: &Story) -> Result<Pair> {
     let folder = Folder::create()?;
     let keeper = Keeper::watch(folder.path())?;
     let places = (folder.path().join("source"), folder.path().join("target"));
+    for place in [&places.0, &places.1] {
+        cluster::make_folder(place)?;
+    }
+    let wants_disk = options.target_has_a_disk;
+    let target_disk =
+        wants_disk.then(|| Disk::mount(&cluster::data_folder(&places.1))).transpose()?;
     let (source, target) = tokio::try_join!(
-        Cluster::create(&places.0, &source, &options.source_settings),
-        Cluster::create(&places.1, &target, &options.target_settings),
+        Cluster::create_in(&places.0, &source, &options.source_settings),
+        Cluster::create_in(&places.1, &target, &options.target_settings),
     )
     .context("start the servers")?;
-    Ok(Pair { source, target, keeper, folder })
+    Ok(Pair { source, target, target_disk, keeper, folder })
 }

@@ -7,11 +7,12 @@ use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::REPORT_FOLDER;
+use crate::cutover::event::Story;
 use crate::drill::RouteKind;
 use crate::drill::faults::Fault;
 use crate::drill::sweep::{Cycle, SweepOptions, Swept, sweep};
 use crate::failure::Failure;
-use crate::servers::pooler;
+use crate::servers::{disk, pooler};
 use crate::ui::{self, Format, Ui};
 
 /// How many turns are made that nobody told.
@@ -45,7 +46,8 @@ pub async fn run(arguments: &super::Arguments, ui: &Ui) -> Result<()> {
         pooler::program()?;
     }
     let given = &arguments.sweep.faults;
-    let faults = if given.is_empty() { Fault::value_variants().to_vec() } else { given.clone() };
+    let story = ui.story();
+    let (faults, skipped) = possible(given, &story)?;
     let options = SweepOptions {
         seed: arguments.seed,
         cycles: arguments.cycles.unwrap_or(CYCLES),
@@ -54,6 +56,7 @@ pub async fn run(arguments: &super::Arguments, ui: &Ui) -> Result<()> {
         writers: arguments.writers,
         scale: arguments.scale.unwrap_or(SCALE),
         faults,
+        skipped,
         route: arguments.route,
         keep: arguments.journal_dir.clone().unwrap_or_else(|| PathBuf::from(REPORT_FOLDER)),
         source_bindir: arguments.source_bindir.clone(),
@@ -62,7 +65,6 @@ pub async fn run(arguments: &super::Arguments, ui: &Ui) -> Result<()> {
     if options.cycles == 0 {
         return Err(Failure::usage("a sweep needs at least one turn").hint("--cycles N").into());
     }
-    let story = ui.story();
     story.note(format!("seed {}, {} turns", options.seed, options.cycles));
     let tell = |cycle: &Cycle| match ui.format() {
         Format::Json => ui.json(cycle),
@@ -89,6 +91,25 @@ pub async fn run(arguments: &super::Arguments, ui: &Ui) -> Result<()> {
         again(&options, given, first.cycle)
     );
     Err(Failure::refused(message).hint(hint).into())
+}
+
+/// What may be drawn, and what this machine cannot bring about. Who names that is told no.
+fn possible(given: &[Fault], story: &Story) -> Result<(Vec<Fault>, Vec<Fault>)> {
+    let mut faults =
+        if given.is_empty() { Fault::value_variants().to_vec() } else { given.to_vec() };
+    if !faults.contains(&Fault::Disk) {
+        return Ok((faults, Vec::new()));
+    }
+    let Some(reason) = disk::impossible()? else { return Ok((faults, Vec::new())) };
+    let name = Fault::Disk.name();
+    if !given.is_empty() {
+        return Err(Failure::usage(format!("fault {name} cannot be brought about here: {reason}"))
+            .hint("sweep as root on a machine that lets it mount, or leave that fault out")
+            .into());
+    }
+    story.note(format!("fault {name} is skipped: {reason}"));
+    faults.retain(|fault| *fault != Fault::Disk);
+    Ok((faults, vec![Fault::Disk]))
 }
 
 /// The command that makes just this turn again.
@@ -148,10 +169,15 @@ fn text(swept: &Swept) -> String {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
+    let skipped: Vec<&str> = swept.skipped.iter().map(|fault| fault.name()).collect();
+    let skipped = match skipped.as_slice() {
+        [] => String::new(),
+        names => format!("\nskipped   {}: this machine cannot", names.join(", ")),
+    };
     let pause = |percent| swept.pause_ms(percent).map_or("—".into(), ui::duration);
     let broken = swept.broken().count();
     format!(
-        "{table}\npause     p50 {}, p95 {}, longest {}; faults included\n\
+        "{table}{skipped}\npause     p50 {}, p95 {}, longest {}; faults included\n\
          ledger    {} acknowledged, {} lost, {} duplicated, {} by two writers\n\
          verdict   {}: {} turns at {} tx/s, {} worlds, in {:.0} s; seed {}",
         pause(50),

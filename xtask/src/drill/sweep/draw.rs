@@ -15,6 +15,8 @@ use crate::drill::faults::Fault;
 
 /// Spreads seeds apart: the golden ratio in 64 bits.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+/// Sets the draw of the disk apart from all the others.
+const OF_THE_DISK: u64 = 0xD15C;
 /// How long after a step's record a fault strikes at most, in milliseconds: steps of the pause
 /// take a few.
 const JITTER: u64 = 30;
@@ -128,9 +130,17 @@ pub struct Draw {
 }
 
 /// Draws a cycle. Odd cycles switch and even ones roll back, whatever the ones before came to.
+///
+/// Whether a disk can be full depends on who sweeps. So it takes its share of the cycles by a draw of
+/// its own: in all others the same seed brings the same, with it and without.
 pub fn draw(seed: u64, cycle: u32, faults: &[Fault]) -> Draw {
-    let mut random = StdRng::seed_from_u64(seed.wrapping_mul(SPREAD) ^ u64::from(cycle));
-    let fault = faults[random.random_range(0..faults.len())];
+    let seed = seed.wrapping_mul(SPREAD) ^ u64::from(cycle);
+    let mut random = StdRng::seed_from_u64(seed);
+    let others: Vec<Fault> = faults.iter().copied().filter(|one| *one != Fault::Disk).collect();
+    let strikes_disk = others.len() < faults.len()
+        && StdRng::seed_from_u64(seed ^ OF_THE_DISK).random_range(0..faults.len()) == 0;
+    let fault =
+        if strikes_disk { Fault::Disk } else { others[random.random_range(0..others.len())] };
     let moment = moment(&mut random, fault);
     let lasts = if random.random() { SHORT } else { LONG };
     let lasts = Duration::from_millis(random.random_range(lasts));
@@ -178,6 +188,26 @@ mod tests {
         let all = |seed| (1..=50).map(move |cycle| draw(seed, cycle, Fault::value_variants()));
         assert!(all(7).eq(all(7)));
         assert!(!all(7).eq(all(8)));
+    }
+
+    #[test]
+    fn a_disk_that_cannot_be_full_changes_no_other_cycle() {
+        let all = Fault::value_variants();
+        let others: Vec<Fault> = all.iter().copied().filter(|one| *one != Fault::Disk).collect();
+        let drawn = |faults| (1..=300).map(|cycle| draw(1, cycle, faults)).collect::<Vec<_>>();
+        let (with, without) = (drawn(all), drawn(&others));
+        let differing = with.iter().zip(&without).filter(|(one, other)| one != other);
+        let faults: Vec<Fault> = differing.map(|(one, _)| one.fault).collect();
+        assert!(faults.len() > 10 && faults.iter().all(|fault| *fault == Fault::Disk));
+        // What was drawn before there was this fault is drawn still.
+        let told = |cycle| {
+            let one = draw(5, cycle, &others);
+            format!("{} {} {} {}", one.verb, one.fault.name(), one.moment, one.lasts.as_millis())
+        };
+        assert_eq!(told(1), "switch session gate done + 20 ms 3963");
+        assert_eq!(told(2), "rollback silent arm + 24 ms 2621");
+        assert_eq!(told(24), "rollback crash fence + 20 ms 7786");
+        assert!((1..=9).all(|cycle| draw(1, cycle, &[Fault::Disk]).fault == Fault::Disk));
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Swept {
     pub cycles: Vec<Cycle>,
     /// By fault.
     pub faults: BTreeMap<Fault, Tally>,
+    /// What could not be brought about on this machine, and was not drawn.
+    pub skipped: Vec<Fault>,
     /// How often databases were made anew.
     pub worlds: u32,
     /// Time of the whole, in seconds.
@@ -53,6 +55,7 @@ impl Swept {
             route: options.route,
             cycles: Vec::new(),
             faults: BTreeMap::new(),
+            skipped: options.skipped.clone(),
             worlds: 0,
             seconds: 0.0,
         }

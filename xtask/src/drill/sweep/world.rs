@@ -15,6 +15,7 @@ use crate::cutover::engine::{Interrupt, random_password};
 use crate::cutover::event::Story;
 use crate::cutover::status::{Status, status};
 use crate::cutover::verbs::Operation;
+use crate::drill::faults::Fault;
 use crate::drill::{self, DATABASE, RouteKind};
 use crate::pg::endpoint::{Endpoint, Session, identifier};
 use crate::process::Invocation;
@@ -29,6 +30,8 @@ use crate::workload::{self, Load, Workload};
 const WITNESS_RATE: f64 = 2.0;
 /// Sessions per side that copy and compare at once.
 const JOBS: &str = "2";
+/// How much WAL a server keeps between checkpoints whose disk can be full.
+const WAL_ON_DISK: [(&str, &str); 1] = [("max_wal_size", "512MB")];
 /// The file with the passwords of servers and consoles, which no command line may hold.
 const PASSWORD_FILE: &str = "passwords";
 
@@ -84,9 +87,14 @@ impl Stage {
     /// # Errors
     /// A server does not start.
     pub async fn set_up(options: SweepOptions, story: &Story) -> Result<Stage> {
+        let has_a_disk = options.faults.contains(&Fault::Disk);
+        let of_disk = WAL_ON_DISK.iter().map(|(name, value)| (name.to_string(), value.to_string()));
         let servers = PairOptions {
             source_bindir: options.source_bindir.clone(),
             target_bindir: options.target_bindir.clone(),
+            target_has_a_disk: has_a_disk,
+            // Such a disk is memory, which nobody should need gigabytes of.
+            target_settings: of_disk.filter(|_| has_a_disk).collect(),
             ..PairOptions::default()
         };
         let pair = pair::up(&servers, story).await?;
