@@ -29,6 +29,9 @@ const STATEMENT_LIMIT: Duration = Duration::from_mins(10);
 const LOCK_LIMIT: Duration = Duration::from_mins(1);
 /// Chunks that are staged and merged together; a document is never divided.
 const BATCH_CHUNKS: usize = 1000;
+/// Bytes of documents, as they were read, that wait to be staged: a thousand chunks that somebody
+/// else cut may be of any size.
+const BATCH_BYTES: u64 = 8 << 20;
 /// How many refused documents are told in full.
 const REJECTED_TOLD: usize = 100;
 /// The source type of Markdown files that are given none.
@@ -154,6 +157,7 @@ struct Load<'a> {
     types: Vec<Type>,
     waiting: Vec<Document>,
     waiting_chunks: usize,
+    waiting_bytes: u64,
     batches: i32,
     seen: HashSet<[u8; 16]>,
     /// Repository and source type of documents that name none.
@@ -179,6 +183,7 @@ impl<'a> Load<'a> {
             types,
             waiting: Vec::new(),
             waiting_chunks: 0,
+            waiting_bytes: 0,
             batches: 0,
             seen: HashSet::new(),
             scope,
@@ -208,8 +213,10 @@ impl<'a> Load<'a> {
             return Ok(());
         }
         self.waiting_chunks += document.chunks.len();
+        self.waiting_bytes += item.bytes;
         self.waiting.push(document);
-        if self.waiting_chunks >= BATCH_CHUNKS { self.stage().await } else { Ok(()) }
+        let is_full = self.waiting_chunks >= BATCH_CHUNKS || self.waiting_bytes >= BATCH_BYTES;
+        if is_full { self.stage().await } else { Ok(()) }
     }
 
     /// Whether nothing will be loaded anyway, and reading goes on only to find all that is bad.
@@ -271,7 +278,7 @@ impl<'a> Load<'a> {
             }
         }
         writer.finish().await.map_err(|error| explained(error, "stage documents"))?;
-        self.waiting_chunks = 0;
+        (self.waiting_chunks, self.waiting_bytes) = (0, 0);
         self.batches += 1;
         Ok(())
     }

@@ -1,14 +1,25 @@
 //! `rag load`: real documents in, nothing by half, nothing twice.
 
+use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use xtask::pg::endpoint::Session;
 
 use super::empty;
+use crate::tool::Tool;
 
 /// This project.
 const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// What a load may need at most, however large the file. A small one needs some 90 MB, most of it
+/// for the vocabulary by which chunks are counted.
+const MEMORY_LIMIT: u64 = 160 << 20;
+/// By how much six times the documents may need more: what waits to be staged, and the allocator.
+const MEMORY_GROWTH: u64 = 12 << 20;
+/// How often the memory of a load is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 async fn count(session: &Session, what: &str) -> i64 {
     session.query_one(&format!("SELECT count(*) FROM {what}"), &[]).await.unwrap().get(0)
@@ -169,6 +180,58 @@ async fn embeddings_come_along_and_go_with_their_text() {
     write(folder.path(), "a.jsonl", &[line("1", "the fence fell")]);
     tool.run(&load).await.expect(0);
     assert_eq!(count(&session, embedded).await, 0);
+}
+
+/// Writes documents of one chunk of 40,000 characters each, which somebody else cut; returns the
+/// file's bytes. Stop words alone: the server shall have little to do with them.
+fn write_long(path: &Path, documents: usize) -> u64 {
+    let text = "of the and to in ".repeat(2400);
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
+    for number in 0..documents {
+        let line = json!({"source_type": "github.doc", "source_id": number.to_string(),
+            "chunks": [{"text": text}], "source_updated_at": "2026-02-03T04:05:06Z"});
+        writeln!(file, "{line}").unwrap();
+    }
+    file.into_inner().unwrap().metadata().unwrap().len()
+}
+
+/// The most memory that a load had, as the kernel kept it (`VmHWM`), in bytes.
+async fn peak_of_load(tool: &Tool, path: &Path) -> u64 {
+    let begun = tool.begin(&["rag", "load", path.to_str().unwrap(), "--repo", "long"]);
+    let status = format!("/proc/{}/status", begun.process());
+    let ending = begun.end();
+    tokio::pin!(ending);
+    let mut peak = 0;
+    let said = loop {
+        tokio::select! {
+            said = &mut ending => break said,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        // One that has just ended has no such line any more.
+        let status = std::fs::read_to_string(&status).unwrap_or_default();
+        if let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
+            peak = line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10;
+        }
+    };
+    let said = said.expect(0).lines().pop().unwrap();
+    assert_eq!(said["committed"], json!(true), "{said}");
+    peak
+}
+
+#[tokio::test]
+async fn a_load_needs_no_more_memory_for_a_larger_file() {
+    let (tool, session, folder) = empty("rag_memory").await;
+    let path = folder.path().join("long.jsonl");
+    let short = write_long(&path, 100);
+    let of_short = peak_of_load(&tool, &path).await;
+    let long = write_long(&path, 600);
+    let of_long = peak_of_load(&tool, &path).await;
+    assert_eq!(count(&session, "rag_documents").await, 600);
+    let told = format!("{of_short} bytes for {short}, {of_long} for {long}");
+    assert!(short > 3 << 20 && long > 22 << 20, "{told}");
+    // As much as anything that holds the vocabulary: it was looked at while it worked.
+    assert!(of_short > 16 << 20 && of_long < MEMORY_LIMIT, "{told}");
+    assert!(of_long < of_short + MEMORY_GROWTH, "{told}");
 }
 
 #[tokio::test]
