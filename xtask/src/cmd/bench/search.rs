@@ -113,7 +113,7 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
         }
     }
     if let Some(out) = &arguments.report {
-        let written = figures::write(&page(&reports), out, PAGE)?;
+        let written = figures::write(&page(&reports, arguments.limit), out, PAGE)?;
         ui.line(&format!("report    {}", written.display()));
     }
     let worst = reports.iter().map(Report::worst_p95_ms).fold(0.0, f64::max);
