@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::config;
 use crate::failure::Failure;
@@ -12,6 +12,8 @@ use crate::pg::endpoint::Endpoint;
 use crate::rag::search::{Filter, Hit, Question, explain, open, search};
 use crate::ui::{Format, Ui};
 
+/// How wide the table is, in characters.
+const WIDTH: u16 = 110;
 /// What stands around a match in the SQL's snippet.
 const MARK: [&str; 2] = ["<mark>", "</mark>"];
 /// The same while the table is laid out: characters without a width, so that columns stay straight.
@@ -137,6 +139,7 @@ const ESCAPED: [(&str, &str); 6] = [
 fn table(hits: &[Hit]) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     table.set_header(["score", "words", "meaning", "source", "snippet"]);
     for hit in hits {
         let rank = |rank: Option<i32>| rank.map_or("—".to_string(), |rank| rank.to_string());
@@ -156,15 +159,28 @@ fn table(hits: &[Hit]) -> String {
     highlighted(&table.to_string())
 }
 
-/// A snippet on one line, with matches between characters that have no width.
+/// A snippet on one line, with matches between characters that have no width: each word by itself,
+/// because the table breaks lines between words.
 fn laid_out(snippet: &str) -> String {
     let one_line = snippet.split_whitespace().collect::<Vec<_>>().join(" ");
     let marked = one_line.replace(MARK[0], WIDTHLESS[0]).replace(MARK[1], WIDTHLESS[1]);
     // The ampersand comes last, so that what was escaped twice is unescaped once.
-    ESCAPED.iter().fold(marked, |text, (escaped, character)| text.replace(escaped, character))
+    let text =
+        ESCAPED.iter().fold(marked, |text, (escaped, character)| text.replace(escaped, character));
+    let mut is_open = false;
+    let mut word_by_itself = |word: &str| {
+        let before = if is_open { WIDTHLESS[0] } else { "" };
+        is_open = match (word.rfind(WIDTHLESS[0]), word.rfind(WIDTHLESS[1])) {
+            (None, None) => is_open,
+            (opened, closed) => opened > closed,
+        };
+        let after = if is_open { WIDTHLESS[1] } else { "" };
+        format!("{before}{word}{after}")
+    };
+    text.split(' ').map(&mut word_by_itself).collect::<Vec<_>>().join(" ")
 }
 
-/// Makes matches bold. A match that the table broke ends with its line, so that no frame is bold.
+/// Makes matches bold. A word that the table broke ends with its line.
 fn highlighted(table: &str) -> String {
     let style = anstyle::AnsiColor::Yellow.on_default().bold();
     let (on, off) = (style.render().to_string(), style.render_reset().to_string());
@@ -205,6 +221,23 @@ mod tests {
         let first = widths.next().unwrap();
         assert!(widths.all(|width| width == first), "{plain}");
         assert!(shown.contains("\u{1b}["), "{shown:?}");
+    }
+
+    #[test]
+    fn a_long_snippet_is_broken_and_no_frame_is_bold() {
+        let long = format!("{}<mark>the old fence</mark> stands", "word ".repeat(30));
+        assert!(
+            laid_out(&long)
+                .ends_with("\u{2063}the\u{2064} \u{2063}old\u{2064} \u{2063}fence\u{2064} stands")
+        );
+        let shown = table(&[hit(&long)]);
+        let plain = anstream::adapter::strip_str(&shown).to_string();
+        assert!(plain.lines().all(|line| line.chars().count() <= usize::from(WIDTH)), "{plain}");
+        assert!(plain.lines().count() > 5, "{plain}");
+        for line in shown.lines() {
+            let count = |style| line.matches(style).count();
+            assert_eq!(count("\u{1b}[33m"), count("\u{1b}[0m"), "{line:?}");
+        }
     }
 
     #[test]
