@@ -1,5 +1,6 @@
 -- The search itself, the same on both engines. What differs is the statement that answers it: each
 -- engine brings its own `rag_search_statement`, and until then a search says that it is missing.
+-- The embedding is its parameter $1, if it likes: a plan is made for the value all the same.
 
 -- The best k chunks for a query, an embedding, or both. `filter` knows repo, source_type, labels,
 -- author, since and until. Ranks say how each branch placed a chunk, from 1; NULL where it did not.
@@ -32,7 +33,7 @@ BEGIN
     query := nullif(btrim(query), '');
     filter := coalesce(filter, '{}');
     PERFORM rag_search_check(query, embedding, k, filter);
-    RETURN QUERY EXECUTE rag_search_statement(query, embedding, k, filter);
+    RETURN QUERY EXECUTE rag_search_statement(query, embedding, k, filter) USING embedding;
 END
 $$;
 
@@ -56,6 +57,6 @@ BEGIN
     filter := coalesce(filter, '{}');
     PERFORM rag_search_check(query, embedding, k, filter);
     RETURN QUERY EXECUTE 'EXPLAIN (ANALYZE, BUFFERS) '
-        || rag_search_statement(query, embedding, k, filter);
+        || rag_search_statement(query, embedding, k, filter) USING embedding;
 END
 $$;

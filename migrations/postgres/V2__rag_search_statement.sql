@@ -2,8 +2,9 @@
 -- rank fusion with k = 60 (Cormack, Clarke and Buettcher, 2009). The same call as on ParadeDB.
 -- A database that came from the other engine has its function of this name: it is replaced.
 
--- The statement that answers a search, with every argument as a literal, so that each branch is
--- planned for what is asked.
+-- The statement that answers a search, with the words and the filter as literals, so that each
+-- branch is planned for what is asked. $1 is the embedding: to write its numbers into the statement
+-- and to read them again took a tenth of the time of a search by meaning.
 CREATE OR REPLACE FUNCTION rag_search_statement(
     query text, embedding vector, k integer, filter jsonb
 )
@@ -52,11 +53,11 @@ BEGIN
     IF embedding IS NOT NULL THEN
         meaning := format(
             'SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
-             FROM (SELECT id, chunk_embedding <=> %1$L::vector AS distance
+             FROM (SELECT id, chunk_embedding <=> $1 AS distance
                    FROM rag_knowledge_entries
-                   WHERE chunk_embedding IS NOT NULL AND deleted = false%2$s
-                   ORDER BY chunk_embedding <=> %1$L::vector LIMIT %3$s) AS best',
-            embedding, conditions, candidates);
+                   WHERE chunk_embedding IS NOT NULL AND deleted = false%s
+                   ORDER BY chunk_embedding <=> $1 LIMIT %s) AS best',
+            conditions, candidates);
     END IF;
     RETURN format(
         'WITH keyword AS (%s), meaning AS (%s),
