@@ -75,6 +75,7 @@ pub async fn run(arguments: Arguments, ui: &Ui) -> Result<()> {
         jobs: arguments.jobs.into(),
         only: arguments.table,
         outside: Vec::new(),
+        search: true,
         schema: everything,
         sequences: if everything { SequenceRule::Equal } else { SequenceRule::Outside },
     };

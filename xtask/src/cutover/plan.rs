@@ -59,7 +59,7 @@ pub struct Plan {
     /// The objects of search that the target had before: they are not ours to drop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<String>,
-    /// The objects of search that only the serving side has, and that stay behind with it.
+    /// The objects of search that the serving side has and this run does not move.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_behind: Vec<String>,
     /// Whether the source never follows: then a switch cannot be turned back.
@@ -105,6 +105,11 @@ impl Plan {
         self.left_behind = search;
         self.published.retain(|table| moved.published.contains(table));
         self.tables.retain(|table| is_moved(&table.title()));
+    }
+
+    /// Whether search is moved as everything else. Else each side has its own, or none.
+    pub fn moves_search(&self) -> bool {
+        self.tables.iter().any(|table| search::is_named(&table.name))
     }
 
     /// Size of all rows, in bytes.

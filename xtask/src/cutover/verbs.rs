@@ -254,7 +254,7 @@ async fn turn_by_child(
     planned.plan.keep_to(&parent.plan()?, standing);
     if !planned.plan.left_behind.is_empty() {
         let names = planned.plan.left_behind.join(", ");
-        operation.story.note(format!("stays behind, the other side never had it: {names}"));
+        operation.story.note(format!("stays behind, no run moves it: {names}"));
     }
     let journal = create(operation, direction, Some(&parent.header), planned)?;
     run(operation, journal, Goal::Switch).await

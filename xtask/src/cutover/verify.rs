@@ -45,6 +45,9 @@ pub struct Request {
     /// (search tables, ledgers of migrations, materialised views, what only the target has) need
     /// not be named.
     pub outside: Vec<Outside>,
+    /// Whether rows and sequences of search are compared where the source has them: not by a run
+    /// that does not move them, because then each side has a store of its own.
+    pub search: bool,
     /// Whether the schema is compared.
     pub schema: bool,
     /// How the sequences are compared.
@@ -121,7 +124,7 @@ pub async fn verify(request: Request, story: &Story) -> Result<Certificate> {
     }
     let seeds = digest::seeds();
     let rows = rows::compare(&request, &pair, scope.tables, seeds, story).await?;
-    let sequences = sequences_before.judge(&pair, &mut scope.outside).await?;
+    let sequences = sequences_before.judge(&pair, &mut scope.outside, request.search).await?;
     let total = |count: fn(&TableCertificate) -> u64| rows.tables.iter().map(count).sum();
     Ok(Certificate {
         mode: rows.mode,

@@ -59,18 +59,22 @@ pub async fn assert_roles(session: &Session, choice: &Choice) -> Result<()> {
 }
 
 /// Refuses a database that is part of a run: its schema may change only where the run knows of it,
-/// and never in a pause.
+/// and never in a pause. A plain server to which the service has come back takes its own search:
+/// nothing of that is moved or proved. The caller holds the lock, so no verb of a run is at work.
 ///
 /// # Errors
 /// A run is under way here or has retired this server, or the connection is lost.
-pub async fn assert_no_run(session: &Session) -> Result<()> {
-    if !state::is_installed(session).await? {
+pub async fn assert_no_run(session: &Session, engine: Engine) -> Result<()> {
+    if !state::is_installed(session).await?
+        || (engine == Engine::Postgres && state::has_turned_back(session).await?)
+    {
         return Ok(());
     }
     Err(Failure::refused("this database is part of a cutover, so no migration runs on it by hand")
         .hint(
             "`cargo xtask cutover start --engine …` migrates the target itself; after `cutover \
-             finish` the serving side is free again",
+             finish` the serving side is free again, and after a rollback plain PostgreSQL takes \
+             --engine postgres",
         )
         .into())
 }

@@ -62,8 +62,8 @@ pub struct Held {
 pub async fn plan(endpoint: &Endpoint, choice: &Choice, folder: &Path) -> Result<Vec<Rehearsed>> {
     let files = history::all_files(folder, choice)?;
     let session = place::open(endpoint, choice).await?;
-    place::assert_no_run(&session).await?;
     let _lock = up::lock(endpoint).await?;
+    place::assert_no_run(&session, choice.engine).await?;
     let entries = history::read(&session, choice, &files).await?;
     history::assert_agreement(&entries)?;
     let is_pending = |file: &&File| {

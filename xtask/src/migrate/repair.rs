@@ -42,8 +42,8 @@ pub async fn repair(
 ) -> Result<Vec<Mended>> {
     let files = history::all_files(folder, choice)?;
     let session = place::open(endpoint, choice).await?;
-    place::assert_no_run(&session).await?;
     let _lock = up::lock(endpoint).await?;
+    place::assert_no_run(&session, choice.engine).await?;
     let entries = history::read(&session, choice, &files).await?;
     history::assert_agreement(&entries)?;
     let mut mended = Vec::new();

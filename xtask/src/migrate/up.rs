@@ -66,8 +66,8 @@ pub async fn up(
 ) -> Result<Vec<Done>> {
     let files = history::all_files(folder, choice)?;
     let session = place::open(endpoint, choice).await?;
-    place::assert_no_run(&session).await?;
     let _lock = lock(endpoint).await?;
+    place::assert_no_run(&session, choice.engine).await?;
     apply(session, choice, &files, story).await
 }
 

@@ -101,11 +101,6 @@ impl SequenceReader {
         Ok(SequenceReader { statements, sequences })
     }
 
-    /// What it reads, as `schema.name`.
-    pub fn names(&self) -> Vec<String> {
-        self.sequences.iter().flatten().map(SequenceValue::title).collect()
-    }
-
     /// Reads where every sequence stands, in one round trip. The session is the one that prepared.
     ///
     /// # Errors

@@ -44,6 +44,21 @@ pub async fn is_installed(session: &Session) -> Result<bool> {
     Ok(row.get(0))
 }
 
+/// Whether this is the plain side of a run, and the service has come back to it: every run that
+/// began here was decided for the other side, and yet no fence stands here. An attempt that is open
+/// or was unwound is no such thing.
+///
+/// # Errors
+/// The schema is not there, or the connection is lost.
+pub async fn has_turned_back(session: &Session) -> Result<bool> {
+    let sql = "SELECT NOT EXISTS (SELECT FROM xtask_cutover.fence WHERE closed OR searchable)
+            AND EXISTS (SELECT FROM xtask_cutover.run)
+            AND NOT EXISTS (SELECT FROM xtask_cutover.run
+                WHERE direction <> 'forward' OR decision IS DISTINCT FROM 'switch'
+                   OR finished_at IS NOT NULL)";
+    Ok(session.query_one(sql, &[]).await.context("ask whether the run has turned back")?.get(0))
+}
+
 /// Reads who this database is.
 ///
 /// # Errors

@@ -47,6 +47,7 @@ fn request(source: &Endpoint, target: &Endpoint, mode: Mode) -> Request {
         jobs: 2,
         only: Vec::new(),
         outside: Vec::new(),
+        search: true,
         schema: true,
         sequences: SequenceRule::Equal,
     }

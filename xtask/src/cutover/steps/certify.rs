@@ -61,6 +61,7 @@ fn request(engine: &Engine, log: &dyn Log, sequences: SequenceRule) -> Request {
         jobs: engine.options.jobs,
         only: Vec::new(),
         outside: Vec::new(),
+        search: engine.plan.moves_search(),
         schema: true,
         sequences,
     }

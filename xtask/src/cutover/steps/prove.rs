@@ -24,6 +24,7 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
         jobs: engine.options.jobs,
         only: Vec::new(),
         outside: Vec::new(),
+        search: engine.plan.moves_search(),
         schema: true,
         sequences: SequenceRule::Outside,
     };

@@ -7,7 +7,7 @@ use crate::cutover::drive::Seen;
 use crate::cutover::engine::Engine;
 use crate::cutover::search;
 use crate::cutover::steps::evidence;
-use crate::pg::sequences::{self, SequenceRule};
+use crate::pg::sequences::{self, SequenceRule, SequenceValue};
 
 /// Why a step cannot go on in a process that did not pass the gate.
 const UNPREPARED: &str = "the gate prepared no statements for the sequences";
@@ -18,11 +18,9 @@ const UNPREPARED: &str = "the gate prepared no statements for the sequences";
 /// A sequence is missing on the target, or a server cannot be asked.
 pub async fn act(engine: &mut Engine) -> Result<()> {
     let (source, target) = engine.sessions().await?;
-    let (reader, reader_on_target) = engine.attempt.sequences.as_ref().context(UNPREPARED)?;
+    let (reader, _) = engine.attempt.sequences.as_ref().context(UNPREPARED)?;
     let mut values = reader.read(&source).await?;
-    // Those of search stay behind, where the other side never had search.
-    let theirs = reader_on_target.names();
-    values.retain(|value| !search::is_named(&value.name) || theirs.contains(&value.title()));
+    retain_moved(&mut values, engine.plan.moves_search());
     sequences::apply(&target, &values).await
 }
 
@@ -35,8 +33,7 @@ pub async fn look(engine: &mut Engine) -> Result<Seen> {
     let (reader, reader_on_target) = engine.attempt.sequences.as_ref().context(UNPREPARED)?;
     let (mut ours, theirs) =
         tokio::try_join!(reader.read(&source), reader_on_target.read(&target))?;
-    let names = reader_on_target.names();
-    ours.retain(|value| !search::is_named(&value.name) || names.contains(&value.title()));
+    retain_moved(&mut ours, engine.plan.moves_search());
     let ours_on_target: Vec<_> = theirs
         .into_iter()
         .filter(|value| ours.iter().any(|one| one.schema == value.schema && one.name == value.name))
@@ -46,4 +43,10 @@ pub async fn look(engine: &mut Engine) -> Result<Seen> {
     } else {
         Ok(Seen::NotDone)
     }
+}
+
+/// Leaves out those of search where its tables are not moved: the other side has none, or a store
+/// of its own, whose keys would be given out a second time.
+fn retain_moved(values: &mut Vec<SequenceValue>, moves_search: bool) {
+    values.retain(|value| moves_search || !search::is_named(&value.name));
 }

@@ -43,7 +43,7 @@ impl Scope {
         for relation in source {
             let title = relation.title();
             let counterpart = by_title.remove(&title);
-            if let Some(reason) = reason_outside(&title, &outside, true) {
+            if let Some(reason) = reason_outside(&title, &outside, request.search) {
                 outside.insert(Outside::new(title, reason));
             } else if relation.has_rows() && request.wants(&title) {
                 tables.push(TablePair { source: relation, target: counterpart });
@@ -107,7 +107,7 @@ fn reason_outside(title: &str, outside: &BTreeSet<Outside>, is_moved: bool) -> O
     if LEDGERS.iter().any(|ledger| name.starts_with(ledger)) {
         Some("ledger of migrations, each server has its own".into())
     } else if search::is_named(title) && !is_moved {
-        Some("search, the target's own".into())
+        Some("search, each side's own".into())
     } else {
         None
     }
@@ -157,6 +157,7 @@ impl Sequences {
         self,
         pair: &Pair,
         outside: &mut BTreeSet<Outside>,
+        search: bool,
     ) -> Result<JudgedSequences> {
         if self.rule == SequenceRule::Outside {
             return Ok(JudgedSequences { differences: Vec::new(), compared: 0 });
@@ -165,8 +166,8 @@ impl Sequences {
         let now = sequences::read(&pair.source).await?;
         let mut quiet = Vec::new();
         for value in self.source {
-            let title = format!("{}.{}", value.schema, value.name);
-            if reason_outside(&title, outside, true).is_some() {
+            let title = value.title();
+            if reason_outside(&title, outside, search).is_some() {
                 continue;
             }
             if now.contains(&value) {
