@@ -13,11 +13,11 @@ use crate::tool::Tool;
 /// This project.
 const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// What a load may need at most, however large the file: half of it is the vocabulary by which
-/// chunks are counted.
+/// What a load may need at most, however large the file. A small one needs some 90 MB, most of it
+/// for the vocabulary by which chunks are counted.
 const MEMORY_LIMIT: u64 = 160 << 20;
-/// By how much ten times the documents may need more: what waits to be staged, and the allocator.
-const MEMORY_GROWTH: u64 = 20 << 20;
+/// By how much six times the documents may need more: what waits to be staged, and the allocator.
+const MEMORY_GROWTH: u64 = 12 << 20;
 /// How often the memory of a load is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -224,11 +224,11 @@ async fn a_load_needs_no_more_memory_for_a_larger_file() {
     let path = folder.path().join("long.jsonl");
     let short = write_long(&path, 100);
     let of_short = peak_of_load(&tool, &path).await;
-    let long = write_long(&path, 1000);
+    let long = write_long(&path, 600);
     let of_long = peak_of_load(&tool, &path).await;
-    assert_eq!(count(&session, "rag_documents").await, 1000);
+    assert_eq!(count(&session, "rag_documents").await, 600);
     let told = format!("{of_short} bytes for {short}, {of_long} for {long}");
-    assert!(short > 3 << 20 && long > 38 << 20, "{told}");
+    assert!(short > 3 << 20 && long > 22 << 20, "{told}");
     // As much as anything that holds the vocabulary: it was looked at while it worked.
     assert!(of_short > 16 << 20 && of_long < MEMORY_LIMIT, "{told}");
     assert!(of_long < of_short + MEMORY_GROWTH, "{told}");
