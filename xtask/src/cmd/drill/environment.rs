@@ -205,6 +205,6 @@ fn tell_dry(rows: &[Row], planned: &Planned, operation: &Operation, ui: &Ui) -> 
     for row in rows {
         table.add_row([row.what, &row.touches, &row.undo]);
     }
-    ui.data(&format!("{table}\n{}", plan::text(planned, operation.options.jobs)));
+    ui.data(&format!("{table}\n{}", plan::text(planned, &operation.options)));
     Ok(())
 }
