@@ -131,8 +131,8 @@ pub struct Draw {
 
 /// Draws a cycle. Odd cycles switch and even ones roll back, whatever the ones before came to.
 ///
-/// Whether a disk can be full depends on who sweeps. So it takes its share of the cycles by a draw of
-/// its own: in all others the same seed brings the same, with it and without.
+/// Whether a disk can be full depends on who sweeps. So it takes its share of the cycles by a draw
+/// of its own: in all others the same seed brings the same, with it and without.
 pub fn draw(seed: u64, cycle: u32, faults: &[Fault]) -> Draw {
     let seed = seed.wrapping_mul(SPREAD) ^ u64::from(cycle);
     let mut random = StdRng::seed_from_u64(seed);
