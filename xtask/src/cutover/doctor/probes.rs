@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use anyhow::Result;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Finding;
 use super::cluster::PROBE;
@@ -175,7 +175,10 @@ fn judge(context: &str, workload: &Workload, deployment: &Value) -> Finding {
 /// Has readiness ask for something that an empty database lacks.
 fn command(context: &str, workload: &Workload, container: &Value) -> String {
     let name = container["name"].as_str().unwrap_or_default();
-    let probe = r#"{"exec":{"command":["python","manage.py","migrate","--check"]},"httpGet":null,"tcpSocket":null,"grpc":null}"#;
+    let probe = json!({
+        "exec": {"command": ["python", "manage.py", "migrate", "--check"]},
+        "httpGet": null, "tcpSocket": null, "grpc": null,
+    });
     format!(
         "have readiness ask for a row, such as: kubectl --context {context} --namespace {} patch \
          deployment {} --patch '{{\"spec\":{{\"template\":{{\"spec\":{{\"containers\":[{{\"name\":\
@@ -188,7 +191,6 @@ fn command(context: &str, workload: &Workload, container: &Value) -> String {
 mod tests {
     use super::*;
     use crate::cutover::doctor::Level;
-    use serde_json::json;
 
     fn backend(containers: Value) -> Finding {
         let workload = Workload {

@@ -1,5 +1,5 @@
-//! A real cluster, where `XTASK_TEST_KUBECONFIG` names one. An API server alone is enough; it has to
-//! know ArgoCD's Application.
+//! A real cluster, where `XTASK_TEST_KUBECONFIG` names one. An API server alone is enough; it has
+//! to know ArgoCD's Application.
 
 use std::future::Future;
 use std::path::PathBuf;
