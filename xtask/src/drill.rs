@@ -19,6 +19,7 @@ use crate::cutover::verbs::{self, Operation};
 use crate::failure::Failure;
 use crate::ledger::{self, Verdict};
 use crate::pg::endpoint::{Endpoint, Session, identifier};
+use crate::pg::password;
 use crate::pg::replication;
 use crate::rag::asked::Searches;
 use crate::route::pgbouncer::PgBouncer;
@@ -162,7 +163,7 @@ pub async fn prepare(
     rehearsal: &Rehearsal,
     story: &Story,
 ) -> Result<()> {
-    let password = crate::cutover::engine::random_password();
+    let password = password::random();
     for endpoint in [source, target] {
         create_database(endpoint).await?;
     }

@@ -7,6 +7,7 @@ pub mod endpoint;
 pub mod facts;
 pub mod folder;
 pub mod lock;
+pub mod password;
 pub mod replication;
 pub mod rights;
 pub mod sequences;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::bench::place;
 use crate::cutover::event::Story;
 use crate::pg::endpoint::Endpoint;
+use crate::pg::password;
 use crate::rag::indexes::{self, Built};
 use crate::rag::sample::{FILL_LIMIT, Sample, fill};
 use crate::rag::search::open;
@@ -193,7 +194,7 @@ async fn phases(
 
 /// The sample of a trading platform in the same database, and its application's login.
 async fn prepare_trading(endpoint: &Endpoint, story: &Story) -> Result<Endpoint> {
-    let password = crate::cutover::engine::random_password();
+    let password = password::random();
     let admin = endpoint.connect("bench").await?;
     workload::install(&admin, &password).await?;
     workload::fill(endpoint, TRADING_SCALE, SEED, story).await?;

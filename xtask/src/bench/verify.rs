@@ -11,6 +11,7 @@ use crate::bench::{median, sample};
 use crate::cutover::event::Story;
 use crate::pg::digest::{self, Range, TableReader};
 use crate::pg::endpoint::{Endpoint, Session};
+use crate::pg::password;
 use crate::pg::survey;
 use crate::route::file;
 use crate::servers::pair::{self, Pair, PairOptions};
@@ -233,7 +234,7 @@ async fn horizon(
     story: &Story,
 ) -> Result<Horizon> {
     sample::create(service).await?;
-    let password = crate::cutover::engine::random_password();
+    let password = password::random();
     let session = service.connect("bench").await?;
     workload::install(&session, &password).await?;
     workload::fill(service, pace.scale, 1, story).await?;

@@ -17,7 +17,7 @@ const TITLES: [(&str, &str); 2] = [("Examples:", "EXAMPLES"), ("Exit codes:", "E
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n\
     \x20 cargo xtask man cutover switch | man -l -\n\
-    \x20 cargo xtask man --out ~/.local/share/man/man1    # then: man cargo-xtask-cutover-switch\n\n\
+    \x20 cargo xtask man --out ~/.local/share/man/man1   # then: man cargo-xtask-cutover-switch\n\n\
     Exit codes: 0 written, 2 there is no such verb, or the folder cannot be written.")]
 pub struct Arguments {
     /// The verb whose page to print, such as `cutover switch`; without it the page of the tool
@@ -65,10 +65,14 @@ fn visible(command: &Command) -> impl Iterator<Item = &Command> {
     command.get_subcommands().filter(|command| !command.is_hide_set())
 }
 
+/// What a page is called: the words of the verb, joined.
+fn name(command: &Command) -> &str {
+    command.get_display_name().unwrap_or(command.get_name())
+}
+
 /// Writes the page of a command and of all below it; says how many they are.
 fn write_all(command: &Command, folder: &Path) -> Result<usize> {
-    let name = format!("{}.1", command.get_display_name().unwrap_or(command.get_name()));
-    let file = folder.join(name);
+    let file = folder.join(format!("{}.1", name(command)));
     let page = page(command)?;
     std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::write(&file, page))
@@ -132,7 +136,7 @@ mod tests {
     use super::*;
 
     fn pages(command: &Command) -> Vec<(String, String)> {
-        let own = (command.get_display_name().unwrap().to_string(), page(command).unwrap());
+        let own = (name(command).to_string(), page(command).unwrap());
         std::iter::once(own).chain(visible(command).flat_map(pages)).collect()
     }
 

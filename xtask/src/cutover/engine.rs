@@ -400,8 +400,8 @@ impl Engine {
         self.assert_epoch().await
     }
 
-    /// The operator's locks are held. Outside the pause a server may have been restarted since: then
-    /// its lock is taken anew, and the epoch tells whether somebody was faster.
+    /// The operator's locks are held. Outside the pause a server may have been restarted since:
+    /// then its lock is taken anew, and the epoch tells whether somebody was faster.
     async fn assert_locks(&mut self, step: Step) -> Result<()> {
         for server in [&mut self.source, &mut self.target] {
             if !server.has_lost_its_lock() {
@@ -436,11 +436,6 @@ impl Engine {
         let source = self.source.session().await?;
         state::assert_epoch(&source, &self.header.run, self.epoch).await
     }
-}
-
-/// A password that needs no quoting anywhere: 192 bits in hex.
-pub fn random_password() -> String {
-    crate::cutover::plan::hex(&rand::random::<[u8; 24]>())
 }
 
 /// The evidence of the last time that a step was seen done.

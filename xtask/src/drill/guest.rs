@@ -11,10 +11,11 @@ use anyhow::{Context, Result};
 
 use super::{Report, Turns, check_follower, engine_of, failed, forth_and_back, judge};
 use super::{note_for_report, report, server_identity};
-use crate::cutover::engine::{Options, random_password};
+use crate::cutover::engine::Options;
 use crate::cutover::lineage::{Lineage, Phase};
 use crate::cutover::verbs::{self, Operation};
 use crate::ledger;
+use crate::pg::password;
 use crate::route::{Route, file};
 use crate::workload::{Load, Workload, Writes, guest};
 
@@ -107,7 +108,7 @@ async fn enter(operation: &Operation, door: &Door, folder: &Path) -> Result<(Ope
     let file = match door {
         Door::Clients(file, _) => file.clone(),
         Door::Own => {
-            let (file, password) = (folder.join("endpoint"), random_password());
+            let (file, password) = (folder.join("endpoint"), password::random());
             for side in [&operation.source, &operation.target] {
                 guest::create_role(&side.connect("drill").await?, &password).await?;
             }

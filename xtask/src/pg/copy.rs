@@ -8,8 +8,8 @@ use tokio_postgres::Transaction;
 
 use crate::pg::endpoint::{Session, identifier, qualified};
 
-/// How much goes to the target at once. A server sends a frame for each row, and each that is passed
-/// on by itself wakes a task and is written to the socket by itself.
+/// How much goes to the target at once. A server sends a frame for each row, and each that is
+/// passed on by itself wakes a task and is written to the socket by itself.
 const BUNDLE_BYTES: usize = 64 << 10;
 
 /// A part of a table that is copied in one transaction.

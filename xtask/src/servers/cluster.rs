@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rand::Rng;
-use rand::distr::{Alphanumeric, SampleString};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::pg::endpoint::Endpoint;
+use crate::pg::password;
 use crate::process::Invocation;
 use crate::servers::account;
 use crate::servers::binaries::Binaries;
@@ -35,8 +35,6 @@ const LOWEST_PORT: u16 = 15_000;
 const USUAL_EPHEMERAL_PORT: u16 = 32_768;
 /// The superuser of every rehearsal server.
 const SUPERUSER: &str = "postgres";
-/// The length of a random password; letters and digits, so that it fits a URL as it is.
-const PASSWORD_LENGTH: usize = 32;
 /// How many of the log's last lines a failed start shows.
 const SHOWN_LOG_LINES: usize = 12;
 /// The configuration file with our settings, beside the server's own.
@@ -83,7 +81,7 @@ impl Cluster {
             bindir: binaries.bindir.clone(),
             major: binaries.major,
             port: 0,
-            password: random_password(),
+            password: password::random(),
             settings,
         };
         cluster.initialise().await?;
@@ -294,11 +292,6 @@ pub fn make_folder(folder: &Path) -> Result<()> {
 /// Where the data of a server is whose folder this is.
 pub fn data_folder(folder: &Path) -> PathBuf {
     folder.join("data")
-}
-
-/// A password of letters and digits.
-pub(super) fn random_password() -> String {
-    Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LENGTH)
 }
 
 /// A port on which nobody listens, below those of outgoing connections: there, a client that keeps

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::failure::{Failure, tolerate};
 use crate::pg::endpoint::Endpoint;
+use crate::pg::password;
 use crate::process::{self, Invocation};
 use crate::servers::account;
 use crate::servers::cluster::free_port;
@@ -60,7 +61,7 @@ impl Pooler {
             .create(&folder)
             .with_context(|| format!("make {}", folder.display()))?;
         give_to_servers(&folder)?;
-        let (port, password) = (free_port()?, crate::servers::cluster::random_password());
+        let (port, password) = (free_port()?, password::random());
         let database = format!(
             "{} = host={} port={} dbname={}",
             client.database, client.host, client.port, client.database

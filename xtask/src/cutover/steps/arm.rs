@@ -5,8 +5,9 @@
 use anyhow::Result;
 
 use crate::cutover::drive::Seen;
-use crate::cutover::engine::{Engine, random_password};
+use crate::cutover::engine::Engine;
 use crate::cutover::steps::evidence;
+use crate::pg::password;
 use crate::pg::replication::{self, Subscribe};
 use crate::pg::state;
 
@@ -27,7 +28,7 @@ pub async fn act(engine: &mut Engine) -> Result<()> {
         replication::create_idle_slot(&target, &name).await?;
     }
     let role = engine.role(engine.header.direction.opposite());
-    let password = random_password();
+    let password = password::random();
     replication::replication_role(&target, &role, &password).await?;
     let publisher = engine.target.peer.with_user(&role, &password);
     let wanted =

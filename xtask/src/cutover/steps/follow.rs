@@ -11,6 +11,7 @@ use crate::cutover::drive::{Log, Seen};
 use crate::cutover::engine::Engine;
 use crate::cutover::steps::{evidence, index, schema};
 use crate::pg::endpoint::Session;
+use crate::pg::password;
 use crate::pg::replication::{self, Subscribe};
 
 /// How long restoring triggers, rules and policies may take.
@@ -50,7 +51,7 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
 /// Makes and enables the subscriptions of this run's direction.
 async fn subscribe_all(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     let (source, target) = engine.sessions().await?;
-    let password = crate::cutover::engine::random_password();
+    let password = password::random();
     let role = engine.role(engine.header.direction);
     replication::replication_role(&source, &role, &password).await?;
     let publisher = engine.source.peer.with_user(&role, &password);

@@ -11,13 +11,14 @@ use serde::Serialize;
 use super::SweepOptions;
 use super::links::{Links, Way};
 use super::tool::{Ended, Tool};
-use crate::cutover::engine::{Interrupt, random_password};
+use crate::cutover::engine::Interrupt;
 use crate::cutover::event::Story;
 use crate::cutover::status::{Status, status};
 use crate::cutover::verbs::Operation;
 use crate::drill::faults::Fault;
 use crate::drill::{self, DATABASE, RouteKind};
 use crate::pg::endpoint::{Endpoint, Session, identifier};
+use crate::pg::password;
 use crate::process::Invocation;
 use crate::route::{Route, file};
 use crate::servers::cluster::Cluster;
@@ -104,7 +105,7 @@ impl Stage {
             pair,
             options,
             story: story.clone(),
-            password: random_password(),
+            password: password::random(),
             program: std::env::current_exe().context("find this program")?,
         })
     }

@@ -63,7 +63,7 @@ async fn an_environment_goes_forth_and_back_only_where_its_values_allow_it() {
     let wanted = ["the drill", "writers", "cutover start", "cutover switch", "rollback"];
     assert_eq!(order, [&wanted[..], &["cutover finish"]].concat());
     let shown = tool.run_as_text(&with(&["--dry-run"])).await.expect(0).stdout;
-    assert!(shown.contains("schema xtask_drill") && shown.contains("undone by"), "{shown}");
+    assert!(shown.contains("xtask_drill") && shown.contains("undone by"), "{shown}");
     assert_eq!(left(tool).await, before, "a dry run touches nothing");
     assert!(tool.journal_files().is_empty(), "nor does it begin a run");
 
