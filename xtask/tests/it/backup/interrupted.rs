@@ -128,7 +128,7 @@ async fn a_disk_that_fills_meanwhile_leaves_no_backup_and_no_half() {
     let Some(disk) = SmallDisk::mount(64, owner).await else {
         skip!("this user may not mount a file system");
     };
-    let place = Place::new("backup_full").await;
+    let place = Place::new("backup_filled").await;
     let folder = disk.path().join("backups");
     let name = folder.to_str().unwrap();
     // The room is looked at before the tables are locked: there it waits for this session.
@@ -145,7 +145,7 @@ async fn a_disk_that_fills_meanwhile_leaves_no_backup_and_no_half() {
     begun.end().await.expect(3).naming(&["No space left on device"]);
     assert_eq!(folders(), 0, "nothing of it is left");
     let list = place.tool.run_as_text(&["backup", "list", "--folder", name]).await.expect(0);
-    assert!(!list.stdout.contains("backup_full"), "{}", list.stdout);
+    assert!(!list.stdout.contains("backup_filled"), "{}", list.stdout);
     // A disk that is full to begin with is refused.
     place.tool.run(&create).await.expect(1).naming(&["there is no room for a backup"]);
     std::fs::remove_file(&filler).unwrap();
