@@ -164,12 +164,12 @@ async fn an_owner_follows_changes_and_turns() {
     sql(&tool.target, "INSERT INTO item (name, colour) VALUES ('there', 'red')").await;
     let after = file(tool, "after.sql", "ALTER TABLE item ADD COLUMN size integer;\n");
     tool.run(&["cutover", "ddl", &after]).await.expect(0);
-    until(&owned.admins[0], "SELECT EXISTS (SELECT FROM item WHERE colour = 'red')").await;
+    until(&owned.admins[0], "SELECT EXISTS (SELECT FROM public.item WHERE colour = 'red')").await;
     assert_eq!(tool.status().await["way_back"]["state"], "armed");
     tool.run(&["rollback", "--yes"]).await.expect(0);
     is_fenced(&owned.admins[1], insert).await;
     assert_eq!(tool.status().await["way_back"]["state"], "armed");
-    let red = "SELECT name FROM item WHERE colour = 'red' AND size IS NULL";
+    let red = "SELECT name FROM public.item WHERE colour = 'red' AND size IS NULL";
     assert_eq!(ask(&tool.source, red).await.as_deref(), Some("there"));
     tool.expect_source_writes().await;
 }

@@ -165,7 +165,7 @@ async fn a_subscription_of_somebody_else_that_came_late_stops_each_turn() {
     let tool = Tool::following("fed").await;
     let maintenance = pair().await.target.endpoint("postgres");
     feed(&tool.source, &fresh_database(&maintenance, "feed_one").await).await;
-    until(&tool.source, "SELECT EXISTS (SELECT FROM item WHERE id = 7000)").await;
+    until(&tool.source, "SELECT EXISTS (SELECT FROM public.item WHERE id = 7000)").await;
     let status = tool.status().await;
     assert!(status["warnings"].to_string().contains("subscription feed_one"), "{status}");
     let said = tool.run(&["cutover", "switch"]).await.expect(3);
@@ -187,7 +187,7 @@ async fn a_subscription_of_somebody_else_that_came_late_stops_each_turn() {
     assert_eq!(status["way_back"]["state"], "at_risk", "{status}");
     assert!(status["way_back"].to_string().contains("subscription feed_two"), "{status}");
     tool.run(&["rollback", "--yes"]).await.expect(3).naming(&["subscription feed_two"]);
-    until(&tool.target, "SELECT EXISTS (SELECT FROM item WHERE id = 7000)").await;
+    until(&tool.target, "SELECT EXISTS (SELECT FROM public.item WHERE id = 7000)").await;
     sql(&tool.target, "DROP SUBSCRIPTION feed_two").await;
     sql(&tool.target, "DELETE FROM item WHERE id = 7000").await;
     tool.run(&["rollback", "--yes"]).await.expect(0);
