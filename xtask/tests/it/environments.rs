@@ -251,7 +251,7 @@ async fn the_plan_is_a_table_that_a_person_can_approve() {
         let is_asked_for = !matches!(step, Step::Migrate | Step::Quiesce | Step::Aim);
         assert_eq!(said.contains(&format!("┆ {step} ")), is_asked_for, "{step}:\n{said}");
     }
-    for wanted in ["undone by", "by the round trips of now", "rollback removes", "turns back"] {
+    for wanted in ["undone by", "by the round trips of now", "rollback removes", "rollback turns"] {
         assert!(said.contains(wanted), "{wanted}:\n{said}");
     }
 }

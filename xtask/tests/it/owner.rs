@@ -157,7 +157,8 @@ async fn an_owner_follows_changes_and_turns() {
     let before = file(tool, "before.sql", change);
     tool.run(&["cutover", "ddl", &before]).await.expect(0);
     let searching = file(tool, "searching.sql", "CREATE INDEX item_colour ON item (colour);\n");
-    tool.run(&["cutover", "ddl", &searching]).await.expect(0);
+    let accepted = ["--accept", "require-concurrent-index-creation"];
+    tool.run(&[&["cutover", "ddl", &searching], &accepted[..]].concat()).await.expect(0);
     is_fenced(&owned.admins[1], "INSERT INTO fresh VALUES (1)").await;
     tool.run(&["cutover", "switch"]).await.expect(0);
     is_fenced(&owned.admins[0], insert).await;

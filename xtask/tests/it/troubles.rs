@@ -186,7 +186,7 @@ async fn a_subscription_of_somebody_else_that_came_late_stops_each_turn() {
     let status = tool.status().await;
     assert_eq!(status["way_back"]["state"], "at_risk", "{status}");
     assert!(status["way_back"].to_string().contains("subscription feed_two"), "{status}");
-    tool.run(&["rollback", "--yes"]).await.expect(3).naming(&["subscription feed_two"]);
+    tool.run(&["rollback", "--yes"]).await.expect(1).naming(&["subscription feed_two"]);
     until(&tool.target, "SELECT EXISTS (SELECT FROM public.item WHERE id = 7000)").await;
     sql(&tool.target, "DROP SUBSCRIPTION feed_two").await;
     sql(&tool.target, "DELETE FROM item WHERE id = 7000").await;
