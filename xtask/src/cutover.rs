@@ -30,6 +30,7 @@ pub mod refusals;
 pub mod revive;
 pub mod samples;
 pub mod search;
+pub mod server;
 pub mod status;
 pub mod step;
 pub mod steps;

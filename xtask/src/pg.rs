@@ -1,5 +1,6 @@
 //! Everything that speaks to PostgreSQL.
 
+pub mod archive;
 pub mod conninfo;
 pub mod copy;
 pub mod digest;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cutover::event::{Event, Record, Story, WayBack};
+use crate::cutover::event::{Event, Record, Story};
 use crate::cutover::step::Step;
 use crate::failure::{self, Failure, tolerate};
 
@@ -158,7 +158,7 @@ impl Ui {
                 screen.lag = Some(format!("lag {}", bytes(u64::try_from(*behind).unwrap_or(0))));
             }
             Event::WayBack { way_back: state } => {
-                screen.way_back = Some(format!("rollback {}", way_back(state)));
+                screen.way_back = Some(format!("rollback {state}"));
             }
             Event::Ended { .. } => screen.step = None,
             _ => return,
@@ -320,17 +320,6 @@ pub fn count(count: u64) -> String {
     indicatif::HumanCount(count).to_string()
 }
 
-/// The way back, as status and story show it.
-pub fn way_back(state: &WayBack) -> String {
-    match state {
-        WayBack::Armed => "ARMED".into(),
-        WayBack::Arming => "ARMING".into(),
-        WayBack::AtRisk(reason) => format!("AT RISK because {reason}"),
-        WayBack::Lost(reason) => format!("LOST because {reason}"),
-        WayBack::NotNeeded => "not needed: the source serves".into(),
-    }
-}
-
 /// The line of the story for an event; `None` for what only programs read.
 fn line_of(event: &Event) -> Option<String> {
     let good = anstyle::AnsiColor::Green.on_default().bold();
@@ -360,7 +349,7 @@ fn line_of(event: &Event) -> Option<String> {
             format!("  {bad}✗{bad:#} {:<10} could not be undone: {error}", step.name())
         }
         Event::Interrupted => format!("  {careful}!{careful:#} asked to stop; stopping safely"),
-        Event::WayBack { way_back: state } => format!("  rollback: {}", way_back(state)),
+        Event::WayBack { way_back: state } => format!("  rollback: {state}"),
         Event::Difference { object, detail } => {
             format!("  {bad}≠{bad:#} {object}: {detail}")
         }

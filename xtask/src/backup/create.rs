@@ -12,6 +12,7 @@ use crate::backup::place::{self, Part};
 use crate::backup::progress::Progress;
 use crate::cutover::event::Story;
 use crate::failure::{Failure, tolerate};
+use crate::pg::archive;
 use crate::pg::digest::{self, Digest, whole};
 use crate::pg::endpoint::{APPLICATION_NAME, Endpoint, Session};
 use crate::pg::snapshot::Snapshot;
@@ -177,7 +178,8 @@ async fn dump(
         .argument(format!("--file={}", part.path().join(DUMP).display()))
         .deadline(DUMP_LIMIT);
     named(invocation, request.source, purpose).run().await.context("dump the database")?;
-    Ok(())
+    // Without them any server can take the backup, and a bare `pg_restore` is enough.
+    archive::leave_out_marks(&part.path().join(DUMP).join(archive::CONTENTS))
 }
 
 /// Roles belong to the server and not to the database: without them owners and grants are lost.

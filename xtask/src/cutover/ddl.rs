@@ -14,12 +14,12 @@ use serde::Serialize;
 
 use crate::cutover::beginning::prepare;
 use crate::cutover::drive::Log;
-use crate::cutover::engine::Server;
 use crate::cutover::event::{ChangeStage, Event, Outcome, Side};
 use crate::cutover::journal::Journal;
 use crate::cutover::lineage::{Phase, Run};
 use crate::cutover::opening::Opened;
 use crate::cutover::plan::Plan;
+use crate::cutover::server::Server;
 use crate::cutover::steps::arm;
 use crate::cutover::verbs::{Operation, not_now};
 use crate::cutover::{fence, search, topology};

@@ -1,6 +1,7 @@
 //! What happened: one owned type that the journal stores, the screen shows and a report renders.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -53,8 +54,23 @@ pub enum WayBack {
     AtRisk(String),
     /// It is gone.
     Lost(String),
+    /// It was given up on purpose: the run is finished.
+    Closed,
     /// There is none to speak of yet: the source serves and nothing was switched.
     NotNeeded,
+}
+
+impl fmt::Display for WayBack {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WayBack::Armed => formatter.write_str("ARMED"),
+            WayBack::Arming => formatter.write_str("ARMING"),
+            WayBack::AtRisk(reason) => write!(formatter, "AT RISK because {reason}"),
+            WayBack::Lost(reason) => write!(formatter, "LOST because {reason}"),
+            WayBack::Closed => formatter.write_str("closed: the run is finished"),
+            WayBack::NotNeeded => formatter.write_str("not needed: the source serves"),
+        }
+    }
 }
 
 /// How a verb ended.

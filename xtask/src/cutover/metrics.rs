@@ -99,13 +99,14 @@ pub fn text(status: &Status, at: Timestamp) -> String {
         WayBack::Arming => "arming",
         WayBack::AtRisk(_) => "at_risk",
         WayBack::Lost(_) => "lost",
+        WayBack::Closed => "closed",
         WayBack::NotNeeded => "not_needed",
     };
     page.state(
         "way_back",
         "The way back, as observed on the servers.",
         "state",
-        &["armed", "arming", "at_risk", "lost", "not_needed"],
+        &["armed", "arming", "at_risk", "lost", "closed", "not_needed"],
         way_back,
     );
     servers(&mut page, status);

@@ -79,7 +79,7 @@ pub struct State {
     goal: Option<Goal>,
     /// Steps that failed, or of which nothing is known, since the present verb began.
     failed: BTreeMap<Step, String>,
-    undo_failed: Option<(Step, String)>,
+    undo_failed: BTreeMap<Step, String>,
     decision_unknown: bool,
     interrupted: bool,
     /// An attempt to switch was begun by an earlier process and never concluded.
@@ -129,7 +129,7 @@ impl State {
                 self.clearing &= self.attempt_is_open();
             }
             Event::UndoFailed { step, error } => {
-                self.undo_failed = Some((*step, error.clone()));
+                self.undo_failed.insert(*step, error.clone());
             }
             Event::Interrupted => self.interrupted = true,
             Event::Ended { outcome } => self.ended = Some(*outcome),
@@ -140,7 +140,7 @@ impl State {
     fn begin_verb(&mut self, goal: Option<Goal>) {
         self.goal = goal.or(self.goal);
         self.failed.clear();
-        self.undo_failed = None;
+        self.undo_failed.clear();
         self.decision_unknown = false;
         self.interrupted = false;
         self.ended = None;
@@ -185,9 +185,26 @@ impl State {
 
     /// What could not be undone of an attempt whose fence is: the source serves.
     pub fn left_over(&self) -> Option<(Step, &str)> {
-        let (step, error) = self.undo_failed.as_ref()?;
-        let is_harmless = (Step::Quiesce..=Step::Gate).contains(step) && !self.decision_unknown;
-        is_harmless.then_some((*step, error.as_str()))
+        let is_harmless =
+            |step: &Step| (Step::Quiesce..=Step::Gate).contains(step) || is_undone_later(*step);
+        if self.decision_unknown || !self.undo_failed.keys().all(is_harmless) {
+            return None;
+        }
+        self.undo_failed.iter().next().map(|(step, error)| (*step, error.as_str()))
+    }
+
+    /// Whether something could not be undone that what comes before it must wait for.
+    fn is_stuck(&self) -> bool {
+        self.undo_failed.keys().any(|step| !is_undone_later(*step))
+    }
+
+    /// The step of an attempt that is to be undone next.
+    fn to_undo(&self) -> Option<Step> {
+        let mut touched = self.status.range(Step::Quiesce..=Step::Decide).rev();
+        let found = touched.find(|(step, status)| {
+            **status != Status::Untouched && !self.undo_failed.contains_key(step)
+        });
+        found.map(|(step, _)| *step)
     }
 
     /// The latest step in a range that is begun or done.
@@ -197,10 +214,16 @@ impl State {
     }
 }
 
+/// Whether clients need not wait for this step's undoing: it concerns the target alone, and a
+/// target that is away must not keep the source fenced. The next verb undoes it.
+fn is_undone_later(step: Step) -> bool {
+    matches!(step, Step::Detach | Step::Pin)
+}
+
 /// The next action for a run with this course of steps and these records.
 pub fn next(course: &[Step], records: &[Record]) -> Action {
     let state = State::of(records);
-    if state.decision_unknown || state.undo_failed.is_some() {
+    if state.decision_unknown || state.is_stuck() {
         return Action::Stop(Outcome::Halted);
     }
     if state.is_decided() {
@@ -219,9 +242,15 @@ fn before_decision(course: &[Step], state: &State) -> Action {
     let goal = state.goal.unwrap_or(Goal::Remove);
     let stopping = state.interrupted || !state.failed.is_empty() || goal == Goal::Remove;
     if state.clearing
-        && let Some(step) = state.last_touched(Step::Quiesce, Step::Decide)
+        && let Some(step) = state.to_undo()
     {
         return Action::Undo(step);
+    }
+    if !state.undo_failed.is_empty() {
+        return match state.to_undo() {
+            Some(step) => Action::Undo(step),
+            None => Action::Stop(Outcome::Halted),
+        };
     }
     if !stopping {
         let wanted = course.iter().filter(|step| Some(**step) <= goal.last_step());
@@ -230,7 +259,7 @@ fn before_decision(course: &[Step], state: &State) -> Action {
             None => Action::Stop(Outcome::Following),
         };
     }
-    if let Some(step) = state.last_touched(Step::Quiesce, Step::Decide) {
+    if let Some(step) = state.to_undo() {
         return Action::Undo(step);
     }
     let keeps_what_was_moved = match goal {

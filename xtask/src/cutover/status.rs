@@ -228,7 +228,7 @@ async fn observe(
         Direction::Backward => (paradedb, plain),
     };
     if phase == Phase::Finished {
-        return (WayBack::Lost("the run is finished".into()), None);
+        return (WayBack::Closed, None);
     }
     // An attempt at the next turn changes nothing about the way back until it is decided.
     let Some(decided) = decided else {

@@ -12,169 +12,11 @@ use futures_util::FutureExt;
 
 use crate::cutover::drive::{Hands, Log, Seen, drive};
 use crate::cutover::event::{Event, Evidence, Outcome, Record, Side};
-use crate::cutover::guardian::rules::{DEAD_MAN_LIMIT, Deed, Facts, Row, judge};
 use crate::cutover::next::{Goal, State};
 use crate::cutover::step::Step;
+use crate::cutover::sweep::world::{Decision, Died, FAULTS, Fault, Strike, World};
 
-/// What can go wrong at one step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    /// `act` fails before it had any effect.
-    FailsBefore,
-    /// `act` had its effect and the answer was lost.
-    AnswerLost,
-    /// `look` cannot tell, once.
-    LookBlind,
-    /// The process dies before `act`.
-    DiesBefore,
-    /// The process dies after `act`.
-    DiesAfter,
-    /// The process is frozen before `act` for longer than the dead-man waits.
-    Freezes,
-    /// The process is frozen after `act`, as long.
-    FreezesAfter,
-    /// `undo` fails, once.
-    UndoFails,
-    /// The process dies in `undo`, before its effect.
-    DiesUndoing,
-    /// The record that the step begins cannot be stored, nor any after it.
-    JournalFails,
-    /// The process dies as the record that the step begins is written: it is torn.
-    JournalTears,
-    /// The process dies just after the record that the step is done.
-    DiesOnceNoted,
-    /// A person presses Ctrl-C at this step.
-    Interrupted,
-}
-
-impl Fault {
-    fn is_of_the_disk(self) -> bool {
-        matches!(self, Fault::JournalFails | Fault::JournalTears | Fault::DiesOnceNoted)
-    }
-}
-
-const FAULTS: [Fault; 13] = [
-    Fault::FailsBefore,
-    Fault::AnswerLost,
-    Fault::LookBlind,
-    Fault::DiesBefore,
-    Fault::DiesAfter,
-    Fault::Freezes,
-    Fault::FreezesAfter,
-    Fault::UndoFails,
-    Fault::DiesUndoing,
-    Fault::JournalFails,
-    Fault::JournalTears,
-    Fault::DiesOnceNoted,
-    Fault::Interrupted,
-];
-
-/// One fault at one step; it strikes once.
-type Strike = (Step, Fault);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Decision {
-    Open,
-    Switch,
-    Unwind,
-}
-
-/// Two servers, a route and a disk, as far as the engine can tell.
-#[derive(Debug)]
-struct World {
-    effects: Vec<Step>,
-    source_open: bool,
-    target_open: bool,
-    decision: Decision,
-    dead_man: bool,
-    clients: Side,
-    /// A pooler holds clients back, and the guardian watches over them.
-    held: bool,
-    guardian: bool,
-    /// Workloads of a cluster are stopped.
-    stopped: bool,
-    stored: Vec<Record>,
-    strikes: Vec<Strike>,
-}
-
-/// The payload of a simulated death.
-struct Died;
-
-impl World {
-    fn new(strikes: &[Strike]) -> World {
-        World {
-            effects: Vec::new(),
-            source_open: true,
-            target_open: false,
-            decision: Decision::Open,
-            dead_man: false,
-            clients: Side::Source,
-            held: false,
-            guardian: false,
-            stopped: false,
-            stored: Vec::new(),
-            strikes: strikes.to_vec(),
-        }
-    }
-
-    fn strikes(&mut self, step: Step, fault: Fault) -> bool {
-        let found = self.strikes.iter().position(|strike| *strike == (step, fault));
-        found.map(|index| self.strikes.remove(index)).is_some()
-    }
-
-    fn check(&self) {
-        assert!(!(self.source_open && self.target_open), "two writers: {self:?}");
-        assert!(!self.target_open || self.decision == Decision::Switch, "opened early: {self:?}");
-        assert!(!self.source_open || self.decision != Decision::Switch, "un-fenced late: {self:?}");
-        assert!(!self.held || self.guardian, "held without a guardian: {self:?}");
-        let is_led_away = self.clients == Side::Target && self.decision != Decision::Switch;
-        assert!(!is_led_away || self.guardian, "led away without a guardian: {self:?}");
-    }
-
-    /// The source's dead-man after a silence of the tool, and then the guardian by its rules.
-    fn silence(&mut self) {
-        if self.dead_man && self.decision == Decision::Open {
-            self.decision = Decision::Unwind;
-            self.source_open = true;
-            self.check();
-        }
-        if self.guardian {
-            self.watch();
-        }
-    }
-
-    fn watch(&mut self) {
-        let row = match self.decision {
-            Decision::Open => Row::Open { guarded: self.dead_man },
-            Decision::Switch => Row::Switch,
-            Decision::Unwind => Row::Unwind,
-        };
-        let facts = Facts {
-            is_alone: true,
-            row,
-            source_is_open: Some(self.source_open),
-            target_is_open: Some(self.target_open),
-        };
-        // Long enough for a dead-man, and not for giving up.
-        match judge(&facts, DEAD_MAN_LIMIT) {
-            Deed::LetIn(side) => {
-                self.clients = side;
-                self.held = false;
-            }
-            Deed::Wait => {}
-            deed => panic!("{deed:?} where the dead-man is alive: {self:?}"),
-        }
-        self.check();
-    }
-
-    fn clients_are_free(&self) -> bool {
-        !self.held
-            && match self.clients {
-                Side::Source => self.source_open,
-                Side::Target => self.target_open,
-            }
-    }
-}
+mod world;
 
 /// One process of the tool: what it knows beyond the journal dies with it.
 struct Process<'a> {
@@ -477,6 +319,25 @@ fn every_second_fault_after_every_first() {
                     sweep_one(&course, &[*first, *second], waits);
                 }
             }
+        }
+    }
+}
+
+/// A target that goes away before the decision keeps nobody waiting on the source.
+#[test]
+fn what_only_the_target_can_undo_waits_until_clients_are_free() {
+    for course in [root_course(), child_course()] {
+        for step in [Step::Detach, Step::Pin] {
+            let strikes = [(Step::Decide, Fault::FailsBefore), (step, Fault::UndoFails)];
+            let mut world = World::new(&strikes);
+            if course.contains(&Step::Publish) {
+                run_until_settled(&mut world, &course, Goal::Follow, false);
+            }
+            assert_eq!(run_once(&mut world, &course, Goal::Switch), Some(Outcome::Halted));
+            assert!(world.source_open && world.clients_are_free(), "{step}: {world:?}");
+            assert_eq!(State::of(&world.stored).left_over().map(|(step, _)| step), Some(step));
+            let outcome = run_until_settled(&mut world, &course, Goal::Switch, false);
+            assert_eq!(outcome, Outcome::Switched, "{step}: {world:?}");
         }
     }
 }

@@ -10,12 +10,12 @@ use anyhow::Result;
 
 use crate::config;
 use crate::cutover::beginning::prepare;
-use crate::cutover::engine::Server;
 use crate::cutover::event::Side;
 use crate::cutover::fence;
 use crate::cutover::header::Direction;
 use crate::cutover::lineage::{Lineage, Phase};
 use crate::cutover::search;
+use crate::cutover::server::Server;
 use crate::cutover::verbs::Operation;
 use crate::failure::{Failure, tolerate};
 use crate::pg::endpoint::Session;

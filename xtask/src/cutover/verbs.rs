@@ -20,6 +20,7 @@ use crate::cutover::plan::Plan;
 use crate::cutover::planned::{Planned, approve, plan, survey};
 use crate::cutover::refusals;
 use crate::cutover::search;
+use crate::cutover::server::assert_identity;
 use crate::cutover::step::Step;
 use crate::cutover::steps::{aim, certify};
 use crate::cutover::way_back;
@@ -122,7 +123,7 @@ pub async fn start(operation: &Operation) -> Result<Outcome> {
                 return resume(operation, latest, Goal::Follow).await;
             }
             Phase::Following if latest.header.parent.is_none() => {
-                return Ok(already(operation, Outcome::Following, Direction::Forward));
+                return already(operation, latest, Outcome::Following).await;
             }
             phase => return Err(not_now("start", phase, &latest.header.run)),
         }
@@ -206,10 +207,19 @@ pub async fn rollback(operation: &Operation) -> Result<Outcome> {
     }
 }
 
-/// Says that there is nothing to do, so that nobody takes silence for an end cut short.
-fn already(operation: &Operation, outcome: Outcome, direction: Direction) -> Outcome {
-    operation.story.note(format!("nothing to do: {}", ending(outcome, direction)));
-    outcome
+/// Says that there is nothing to do, so that nobody takes silence for an end cut short; but not of
+/// servers that the run knows nothing of. One that is away does not matter: nothing is to be done.
+async fn already(operation: &Operation, run: &Run, outcome: Outcome) -> Result<Outcome> {
+    let header = &run.header;
+    let [(source, _), (target, _)] = operation.sides(header.direction);
+    let sides = [(Side::Source, source, &header.source), (Side::Target, target, &header.target)];
+    for (side, endpoint, identity) in sides {
+        if let Ok(session) = endpoint.connect("plan").await {
+            assert_identity(&session, identity, side).await?;
+        }
+    }
+    operation.story.note(format!("nothing to do: {}", ending(outcome, header.direction)));
+    Ok(outcome)
 }
 
 /// Drives the service one way: by the present run, or by a child of it.
@@ -228,7 +238,7 @@ async fn turn(operation: &Operation, direction: Direction) -> Result<Outcome> {
         (Phase::Switched, true) if !State::of(&latest.records).is_done(Step::Release) => {
             resume(operation, latest, Goal::Switch).await
         }
-        (Phase::Switched, true) => Ok(already(operation, Outcome::Switched, direction)),
+        (Phase::Switched, true) => already(operation, latest, Outcome::Switched).await,
         (_, true) if is_outdated(operation, latest).await? => {
             resume(operation, latest, Goal::Remove).await?;
             let again = operation.existing()?;
@@ -296,7 +306,7 @@ pub async fn finish(
     let lineage = operation.existing()?;
     let (phase, latest) = (lineage.phase(), lineage.latest());
     if phase == Phase::Finished {
-        return Ok(Outcome::Finished);
+        return already(operation, latest, Outcome::Finished).await;
     }
     let serving =
         lineage.decided().filter(|_| [Phase::Switched, Phase::Following].contains(&phase));

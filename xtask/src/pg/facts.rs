@@ -63,6 +63,8 @@ const QUERIES: [&str; 15] = [
     include_str!("sql/facts/types.sql"),
     include_str!("sql/facts/views.sql"),
 ];
+/// The predefined roles that an owner without superuser is asked to be a member of.
+const ASKED_FOR: [&str; 3] = ["pg_create_subscription", "pg_signal_backend", "pg_read_all_stats"];
 /// What every query starts from.
 const PRELUDE: &str = include_str!("sql/facts/prelude.sql");
 
@@ -116,12 +118,25 @@ pub fn fingerprint(facts: &[Fact]) -> String {
 /// A catalog cannot be read.
 pub async fn differences(source: &Session, target: &Session) -> Result<Vec<Difference>> {
     let (mut source_facts, mut target_facts) = tokio::try_join!(facts(source), facts(target))?;
+    let (one, other) = tokio::try_join!(own_memberships(source), own_memberships(target))?;
+    let own = [one, other].concat();
+    for facts in [&mut source_facts, &mut target_facts] {
+        facts.retain(|fact| fact.kind != "membership" || !own.contains(&fact.object));
+    }
     if source.major() < target.major() {
         rereading::reread(target, &mut source_facts, &target_facts).await?;
     } else if target.major() < source.major() {
         rereading::reread(source, &mut target_facts, &source_facts).await?;
     }
     Ok(compare(&source_facts, &target_facts))
+}
+
+/// What this tool asks of the role that it logs in as says nothing about the service: an owner may
+/// need it on one side, where a superuser is at work on the other.
+async fn own_memberships(session: &Session) -> Result<Vec<String>> {
+    let sql = "SELECT format('%I in %I', session_user, role) FROM unnest($1::text[]) AS role";
+    let rows = session.query(sql, &[&ASKED_FOR.as_slice()]).await;
+    Ok(rows.context("read who we are")?.iter().map(|row| row.get(0)).collect())
 }
 
 /// Every fact that does not hold on both sides. Between servers of different major versions use

@@ -223,10 +223,8 @@ fn tiles(report: &Report) -> Vec<Tile> {
             WayBack::Armed => "ARMED",
             WayBack::Arming => "ARMING",
             WayBack::AtRisk(_) => "AT RISK",
-            WayBack::Lost(_) if report.phase == crate::cutover::lineage::Phase::Finished => {
-                "closed"
-            }
             WayBack::Lost(_) => "LOST",
+            WayBack::Closed => "closed",
             WayBack::NotNeeded => "not needed",
         };
         add(word.into(), "way back, when last seen".into());

@@ -167,9 +167,7 @@ fn about_certificate(report: &Report) -> Option<String> {
 fn about_way_back(report: &Report) -> Option<String> {
     match (&report.way_back, report.phase) {
         (_, Phase::Finished) => Some("The way back is closed, as asked.".into()),
-        (Some(state), _) => {
-            Some(format!("The way back when last seen: {}.", super::wording::way_back(state)))
-        }
+        (Some(state), _) => Some(format!("The way back when last seen: {state}.")),
         (None, _) => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Figures as people read them, in documents.
 
-use crate::cutover::event::{Outcome, WayBack};
+use crate::cutover::event::Outcome;
 use crate::cutover::header::Direction;
 
 /// Milliseconds, in the unit that reads best.
@@ -51,17 +51,6 @@ pub fn ahead(direction: Direction) -> &'static str {
     match direction {
         Direction::Forward => "ParadeDB",
         Direction::Backward => "plain PostgreSQL",
-    }
-}
-
-/// The way back in words.
-pub fn way_back(state: &WayBack) -> String {
-    match state {
-        WayBack::Armed => "ARMED".into(),
-        WayBack::Arming => "ARMING".into(),
-        WayBack::AtRisk(reason) => format!("AT RISK because {reason}"),
-        WayBack::Lost(reason) => format!("LOST because {reason}"),
-        WayBack::NotNeeded => "not needed: the source serves".into(),
     }
 }
 

@@ -47,6 +47,10 @@ pub async fn up(options: &PairOptions, story: &Story) -> Result<Kept> {
                 cluster.start().await?;
             }
         }
+        story.warning(
+            "this pair was there already, with what it holds; somebody may be at work on it. \
+             One of your own: cargo xtask servers up --foreground",
+        );
         return Ok(kept);
     }
     let pair = pair::up(options, story).await?;

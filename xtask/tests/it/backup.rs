@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use xtask::pg::endpoint::Endpoint;
 
 use crate::support::{fresh_database, fresh_databases, pair};
-use crate::tool::{EXAMPLE, Tool, ask, sql};
+use crate::tool::{EXAMPLE, MARKS, Tool, ask, sql};
 
 mod interrupted;
 mod policy;
@@ -97,6 +97,14 @@ fn data_files(folder: &Path) -> Vec<PathBuf> {
 /// A new and empty database on the target's server.
 async fn empty(name: &str) -> Endpoint {
     fresh_database(&pair().await.target.endpoint("postgres"), name).await
+}
+
+#[tokio::test]
+async fn of_a_server_that_marks_its_columns() {
+    let place = Place::new("backup_marked").await;
+    sql(&place.tool.source, MARKS).await;
+    // It is proved on a server that does not know the marks.
+    place.backup().await;
 }
 
 #[tokio::test]

@@ -175,6 +175,27 @@ async fn an_owner_follows_changes_and_turns() {
     tool.expect_source_writes().await;
 }
 
+/// A managed server gives out no superuser; the new one is one's own.
+#[tokio::test]
+async fn an_owner_on_one_side_and_a_superuser_on_the_other() {
+    for (name, owners_side) in [("owned_source", 0), ("owned_target", 1)] {
+        let mut owned = Owned::new(name).await;
+        let asked_for = "REVOKE pg_create_subscription, pg_signal_backend, pg_read_all_stats
+            FROM ROLE_";
+        owned.on(&[1 - owners_side], asked_for).await;
+        match owners_side {
+            0 => owned.tool.target = owned.admins[1].clone(),
+            _ => owned.tool.source = owned.admins[0].clone(),
+        }
+        let tool = &owned.tool;
+        tool.run(&["cutover", "start"]).await.expect(0);
+        tool.run(&["cutover", "switch"]).await.expect(0);
+        assert_eq!(tool.status().await["way_back"]["state"], "armed", "{name}");
+        tool.run(&["rollback", "--yes"]).await.expect(0);
+        tool.expect_source_writes().await;
+    }
+}
+
 #[tokio::test]
 async fn each_privilege_that_is_missing_is_refused_with_its_grant() {
     let owned = Owned::new("missing").await;

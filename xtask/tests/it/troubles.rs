@@ -9,7 +9,19 @@ use xtask::servers::pair::Pair;
 use crate::support::{
     CONDITION_LIMIT, eventually, fresh_database, fresh_databases, own_pair, pair, skip,
 };
-use crate::tool::{EXAMPLE, Tool, ask, long_transaction, sql, until};
+use crate::tool::{EXAMPLE, MARKS, Tool, ask, long_transaction, sql, until};
+
+#[tokio::test]
+async fn a_source_that_marks_its_columns_is_moved() {
+    let tool = Tool::with_example("marked").await;
+    sql(&tool.source, MARKS).await;
+    tool.run(&["cutover", "start"]).await.expect(0);
+    let options = "SELECT string_agg(attname || array_to_string(attoptions, ' '), ' ')
+                   FROM pg_attribute WHERE attoptions IS NOT NULL AND attrelid > 16383";
+    assert_eq!(ask(&tool.target, options).await.as_deref(), Some("namen_distinct=7"));
+    tool.run(&["cutover", "switch"]).await.expect(0);
+    tool.run(&["rollback", "--yes"]).await.expect(0);
+}
 
 #[tokio::test]
 async fn a_change_of_schema_stops_the_switch_and_undoing_it_helps() {

@@ -85,7 +85,7 @@ fn text(status: &Status) -> String {
         format!("serves    {}", status.serves),
         format!("source    {}", fence(status.source_fenced)),
         format!("target    {target}"),
-        format!("rollback: {}", ui::way_back(&status.way_back)),
+        format!("rollback: {}", status.way_back),
     ];
     if let Some(lag) = status.lag_bytes {
         lines.push(format!("lag       {}", ui::bytes(u64::try_from(lag).unwrap_or(0))));

@@ -12,9 +12,10 @@ use anyhow::{Context, Result, bail};
 use tokio::task::JoinSet;
 
 use crate::cutover::drive::{Log, Seen};
-use crate::cutover::engine::{Engine, Interrupt, RESTART_EVERY, RESTART_LIMIT};
+use crate::cutover::engine::{Engine, Interrupt, RESTART_LIMIT};
 use crate::cutover::event::Story;
 use crate::cutover::holder;
+use crate::cutover::server::RESTART_EVERY;
 use crate::cutover::steps::{evidence, publish, schema};
 use crate::failure::Failure;
 use crate::pg::copy::relay;

@@ -28,8 +28,7 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
             &[&engine.header.run],
         )
         .await?;
-    let reason = "the run is finished".to_string();
-    log.append(Event::WayBack { way_back: WayBack::Lost(reason) })?;
+    log.append(Event::WayBack { way_back: WayBack::Closed })?;
     fence::drop_state(&target).await
 }
 

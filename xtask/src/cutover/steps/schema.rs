@@ -12,6 +12,7 @@ use crate::cutover::event::{Event, Side};
 use crate::cutover::steps::evidence;
 use crate::cutover::{fence, holder};
 use crate::failure::Failure;
+use crate::pg::archive;
 use crate::pg::endpoint::APPLICATION_NAME;
 use crate::process::Invocation;
 use crate::servers::programs::with_server;
@@ -131,6 +132,7 @@ async fn dump(engine: &Engine, log: &dyn Log) -> Result<()> {
         invocation = invocation.argument(format!("--snapshot={snapshot}"));
     }
     with_server(invocation, &engine.source.endpoint).run().await.context("dump the schema")?;
+    archive::leave_out_marks(&part)?;
     std::fs::rename(&part, &whole).context("name the schema dump")
 }
 

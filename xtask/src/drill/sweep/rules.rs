@@ -63,7 +63,7 @@ pub fn objection_to_giving_up(
     let is_told = match way_back {
         WayBack::AtRisk(reason) | WayBack::Lost(reason) => !reason.trim().is_empty(),
         WayBack::NotNeeded => !warnings.is_empty(),
-        WayBack::Armed | WayBack::Arming => false,
+        WayBack::Armed | WayBack::Arming | WayBack::Closed => false,
     };
     match (fault.is_some_and(Fault::may_cost_the_way_back), is_told) {
         (true, true) => None,
