@@ -3,6 +3,9 @@ DO $$
 BEGIN
     ASSERT (SELECT indisvalid FROM pg_index
             WHERE indexrelid = 'idx_rag_knowledge_bm25'::regclass), 'the index is not valid';
+    ASSERT 'mutable_segment_rows=0' = ANY (
+        (SELECT reloptions FROM pg_class WHERE oid = 'idx_rag_knowledge_bm25'::regclass)::text[]),
+        'searches would read the text of new rows';
     ASSERT NOT EXISTS (
         SELECT FROM pdb.verify_index('idx_rag_knowledge_bm25', heapallindexed := true)
         WHERE NOT passed AND check_name NOT LIKE '%: heap_references_valid'),
