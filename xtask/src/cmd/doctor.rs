@@ -12,9 +12,8 @@ use crate::ui::{Format, Ui};
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-    Changes nothing. Asks all that `cutover plan` asks, and beside it the clients, other followers \
-    and,\n\
-    with --env, the cluster. RUNBOOK.md has an entry for every check.\n\
+    Changes nothing. Asks all that `cutover plan` asks, and beside it the clients, other \
+    followers and, with --env, the cluster. RUNBOOK.md has an entry for every check.\n\
     \n\
     Examples:\n\
     \x20 cargo xtask doctor --env production\n\

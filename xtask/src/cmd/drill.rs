@@ -36,17 +36,17 @@ const REPORT_FOLDER: &str = "journal";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
     Two servers are installed and started, filled with a sample of a trading \
-    platform, and written to.\nThen: start, switch, rollback, switch, finish, and an oracle that \
-    knows every acknowledged write.\nNothing is left behind but a report.\n\n\
+    platform, and written to. Then: start, switch, rollback, switch, finish, and an oracle that \
+    knows every acknowledged write. Nothing is left behind but a report.\n\n\
     With --env its own database goes forth and back between the servers that an environment \
-    names, by\nits own routes, and ends where it began: start, switch, rollback, switch, rollback. \
-    The values must\nallow it (`cutover.rehearse`). Of the drill's there is one ledger, schema \
+    names, by its own routes, and ends where it began: start, switch, rollback, switch, rollback. \
+    The values must allow it (`cutover.rehearse`). Of the drill's there is one ledger, schema \
     xtask_drill.\n\n\
     Examples:\n  cargo xtask drill\n  cargo xtask drill --scale 0.1 --cycles 5 --rate 500\n  \
     cargo xtask drill --sweep --seed 7 --cycles 100\n  \
     cargo xtask drill --env staging --dry-run\n\n\
     Exit codes: 0 nothing lost, 1 --sweep found a broken rule, or --env is refused, 3 a verb \
-    failed,\n4 the oracle found a fault.")]
+    failed, 4 the oracle found a fault.")]
 pub struct Arguments {
     /// How much data: 1 is about 200 MB [default: 1, with --sweep 0.01]
     #[arg(long)]

@@ -13,7 +13,7 @@ use crate::ui::Ui;
 /// Arguments of `rollback`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-    Before a switch it removes everything that the run made. After one, every write since comes\n\
+    Before a switch it removes everything that the run made. After one, every write since comes \
     along, in a pause of well under a second, and a `cutover switch` after it needs no copy.\n\
     \n\
     Examples:\n\
@@ -21,7 +21,7 @@ use crate::ui::Ui;
     \x20 cargo xtask rollback --yes                 # in a script, where nobody can be asked\n\
     \x20 cargo xtask rollback --yes --keep-copy     # before a switch: leaves the tables there\n\
     \n\
-    Exit codes: 0 the source serves, 1 refused, 2 wrong usage, 3 unwound: the target goes on\n\
+    Exit codes: 0 the source serves, 1 refused, 2 wrong usage, 3 unwound: the target goes on \
     serving, 4 a human decides.")]
 pub struct Arguments {
     #[command(flatten)]

@@ -52,7 +52,8 @@ impl Searcher {
         if self.sample.is_none() {
             let store = Store::open(&self.endpoint, "drill", FILL_LIMIT).await?;
             let sample = Sample::new(store.dimensions, self.seed);
-            fill(&store, &sample, CHUNKS, story).await?;
+            fill(&store, &sample, CHUNKS, &Story::silent()).await?;
+            story.note(format!("{CHUNKS} chunks to search among"));
             self.sample = Some(sample);
         }
         let mut store = None;

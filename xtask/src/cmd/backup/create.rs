@@ -20,9 +20,8 @@ use crate::ui::{self, Format, Ui};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
     Clients go on writing. A statement that waits for the dump's locks for over a second is \
-    cancelled.\n\
-    A backup is a folder: the dump, the roles without passwords, and a manifest that is written \
-    last.\n\
+    cancelled. A backup is a folder: the dump, the roles without passwords, and a manifest that \
+    is written last.\n\
     \n\
     Examples:\n\
     \x20 cargo xtask backup create --source postgresql://postgres@old/rbsdb --folder /backups\n\

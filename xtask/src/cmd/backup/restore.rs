@@ -19,8 +19,7 @@ use crate::ui::{self, Format, Ui};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
     Every file is held against its check sum first. With --jobs 1 all of it is one transaction: a \
-    restore\n\
-    that fails leaves nothing. Afterwards every row is compared with the manifest.\n\
+    restore that fails leaves nothing. Afterwards every row is compared with the manifest.\n\
     \n\
     Examples:\n\
     \x20 cargo xtask backup restore FOLDER --target postgresql://postgres@new/empty --dry-run\n\

@@ -16,8 +16,7 @@ use crate::ui::{self, Format, Ui};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
     Every file is held against its check sum, then all of it is restored and compared. What came \
-    out is\n\
-    kept beside the manifest, for `backup list`.\n\
+    out is kept beside the manifest, for `backup list`.\n\
     \n\
     Example:\n\
     \x20 cargo xtask backup verify /backups/rbsdb-20260101T000000000Z\n\

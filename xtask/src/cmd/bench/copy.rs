@@ -16,9 +16,9 @@ const MIB: u64 = 1 << 20;
 /// Arguments of `bench copy`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-    The same rows are copied on the same servers, in turns, by `cutover start` (up to its step\n\
-    `index`), by pipes of psql with the same ranges and indexes (the raw limit), by pg_dump and\n\
-    pg_restore, by a native subscription, and by pgcopydb where it is on PATH. Every time is\n\
+    The same rows are copied on the same servers, in turns, by `cutover start` (up to its step \
+    `index`), by pipes of psql with the same ranges and indexes (the raw limit), by pg_dump and \
+    pg_restore, by a native subscription, and by pgcopydb where it is on PATH. Every time is \
     that of schema, rows, keys, indexes and statistics together.\n\
     \n\
     Examples:\n\

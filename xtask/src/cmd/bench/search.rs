@@ -22,10 +22,10 @@ const PAGE: &str = "xtask-bench-search";
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A store is made and filled with made-up chunks of 2,000 characters and 768 \
-    dimensions, in 64 clusters; words\nfollow Zipf's law and go with the cluster. Beside it the \
-    sample of a trading platform, with four writers\nas fast as they go. A quarter of the time \
-    they trade alone, a quarter is searches alone, by two sessions one\nafter the other; half is \
-    both, with --rate searches a second of all kinds in turn. Recall is HNSW's ten\nnearest \
+    dimensions, in 64 clusters; words follow Zipf's law and go with the cluster. Beside it the \
+    sample of a trading platform, with four writers as fast as they go. A quarter of the time \
+    they trade alone, a quarter is searches alone, by two sessions one after the other; half is \
+    both, with --rate searches a second of all kinds in turn. Recall is HNSW's ten nearest \
     against the exact ones. On a server with pg_search both engines are measured.\n\n\
     Example:\n  cargo xtask bench search --chunks 20000 --seconds 60 --report journal\n\n\
     Exit codes: 0 measured and within the limit, 1 a p95 is over it, 2 usage, 3 it failed."

@@ -13,8 +13,8 @@ use crate::ui::{self, Format, Ui};
 /// Arguments of `bench verify`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-    The same rows are counted, hashed to 32 bits by PostgreSQL's own hashtext, and digested to\n\
-    128 bits as `verify` does, each by one process from a warm cache, in turns. Then a service\n\
+    The same rows are counted, hashed to 32 bits by PostgreSQL's own hashtext, and digested to \
+    128 bits as `verify` does, each by one process from a warm cache, in turns. Then a service \
     writes while its rows are digested under a snapshot that is held, and as long without one.\n\
     \n\
     Exit codes: 0 within the limit, 1 over it, 2 wrong usage, 3 a server failed.")]

@@ -11,13 +11,12 @@ use crate::ui::Ui;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
     For the night on which the machine that ran the tool is gone. To look only, `cutover status` \
-    is\n\
-    enough; adopt before you act from here.\n\
+    is enough; adopt before you act from here.\n\
     \n\
     Example:\n\
     \x20 cargo xtask cutover adopt && cargo xtask cutover status\n\
     \n\
-    Exit codes: 0 the journals are here, 1 no server knows a run,\n\
+    Exit codes: 0 the journals are here, 1 no server knows a run, \
     2 a file here says something else.")]
 pub struct Arguments {
     #[command(flatten)]

@@ -12,12 +12,9 @@ use crate::ui::{Format, Ui};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
     What only adds goes to the side that follows first, everything else to the side that serves. \
-    Each\n\
-    side takes the file whole or not at all, and waits two tenths of a second for a lock at a \
-    time.\n\
-    New tables are followed from their first row on. Long locks and rewrites are refused by the \
-    rules\n\
-    of `migrate lint`. Killed between the two sides: the same command goes on.\n\
+    Each side takes the file whole or not at all, and waits two tenths of a second for a lock at \
+    a time. New tables are followed from their first row on. Long locks and rewrites are refused \
+    by the rules of `migrate lint`. Killed between the two sides: the same command goes on.\n\
     \n\
     Examples:\n\
     \x20 cargo xtask cutover ddl add_column.sql --dry-run\n\
@@ -25,8 +22,7 @@ use crate::ui::{Format, Ui};
     \x20 cargo xtask cutover ddl widen.sql --accept changing-column-type\n\
     \n\
     Exit codes: 0 both sides have it, 1 refused, nothing was changed, 2 wrong usage, 3 failed, \
-    nothing\n\
-    was changed, 4 one side has it: run it again.")]
+    nothing was changed, 4 one side has it: run it again.")]
 pub struct Arguments {
     /// The file with the change, as SQL
     #[arg(value_name = "FILE")]

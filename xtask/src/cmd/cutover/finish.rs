@@ -17,7 +17,7 @@ use crate::ui::Ui;
     \x20 cargo xtask cutover finish --confirm rbsdb\n\
     \x20 cargo xtask cutover finish --confirm rbsdb --accept-differences 5f0c31a2b4d6\n\
     \n\
-    Exit codes: 0 closed, 1 refused: not confirmed, or differences, 2 wrong usage,\n\
+    Exit codes: 0 closed, 1 refused: not confirmed, or differences, 2 wrong usage, \
     4 a human decides.")]
 pub struct Arguments {
     #[command(flatten)]

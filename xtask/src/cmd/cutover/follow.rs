@@ -10,10 +10,9 @@ use crate::ui::Ui;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
     For a service whose writes stay on plain PostgreSQL: after `cutover start`, or after a \
-    rollback.\n\
-    ParadeDB goes on following; search and `rag load` work there, and the copied tables take\n\
-    no writes, from nobody. `cutover status` shows the lag. A switch is possible at any time:\n\
-    it cuts those off who search, for its pause.\n\
+    rollback. ParadeDB goes on following; search and `rag load` work there, and the copied tables \
+    take no writes, from nobody. `cutover status` shows the lag. A switch is possible at any \
+    time: it cuts those off who search, for its pause.\n\
     \n\
     Examples:\n\
     \x20 cargo xtask cutover start --engine paradedb --env production --backup …\n\

@@ -14,8 +14,7 @@ use crate::ui::Ui;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
     Clients go on writing. Run it again after a crash: it goes on where it ended. Ctrl-C removes \
-    what\n\
-    was made; twice, it stops at once and can go on later.\n\
+    what was made; twice, it stops at once and can go on later.\n\
     \n\
     Examples:\n\
     \x20 cargo xtask cutover start --endpoint-file /etc/service/database \\\n\

@@ -11,7 +11,7 @@ use crate::ui::{self, Format, Ui};
 /// Arguments of `cutover status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-    Changes nothing and takes no lock. On a machine without a journal it reads the one that the\n\
+    Changes nothing and takes no lock. On a machine without a journal it reads the one that the \
     servers keep, so a second person sees the same.\n\
     \n\
     Examples:\n\

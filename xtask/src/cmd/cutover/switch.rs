@@ -10,15 +10,15 @@ use crate::ui::Ui;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
     Past --pause-limit before the decision everything is as it was. After the decision it only \
-    goes\n\
-    forward: run it again, it goes on by itself. RUNBOOK.md says what clients see at each step.\n\
+    goes forward: run it again, it goes on by itself. RUNBOOK.md says what clients see at each \
+    step.\n\
     \n\
     Examples:\n\
     \x20 cargo xtask cutover switch --endpoint-file /etc/service/database\n\
     \x20 cargo xtask cutover switch --pause-limit 2     # rather not tonight than longer than 2 s\n\
     \x20 cargo xtask cutover switch --take-over         # from an operator whose machine is gone\n\
     \n\
-    Exit codes: 0 switched and certified, 1 refused, 2 wrong usage, 3 unwound: the source serves,\n\
+    Exit codes: 0 switched and certified, 1 refused, 2 wrong usage, 3 unwound: the source serves, \
     4 a human decides: `cutover status` says what.")]
 pub struct Arguments {
     #[command(flatten)]

@@ -14,8 +14,7 @@ use crate::ui::Ui;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
     Normally the source's own dead-man does this within 5 s. This is for a source that was \
-    restarted\n\
-    in the pause. It refuses where the target serves by decision.\n\
+    restarted in the pause. It refuses where the target serves by decision.\n\
     \n\
     Example:\n\
     \x20 cargo xtask cutover unfence --source postgresql://postgres@old/rbsdb\n\

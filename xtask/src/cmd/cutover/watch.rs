@@ -26,9 +26,8 @@ const REVIVALS: usize = 5;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
     Optional: nothing of a run needs it. It keeps the slot of the way back advanced, so that the \
-    next\n\
-    switch begins at once, and the lag for the report. A follower that stopped because the other\n\
-    server crashed is asked to go on.\n\
+    next switch begins at once, and the lag for the report. A follower that stopped because the \
+    other server crashed is asked to go on.\n\
     \n\
     Examples:\n\
     \x20 cargo xtask cutover watch --metrics-file /var/lib/node_exporter/cutover.prom\n\

@@ -17,8 +17,8 @@ use crate::ui::{Format, Ui};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Each file is taken as one that is applied to tables in use; only tables \
     that it makes itself are free. With --target the files that are pending there are taken \
-    together,\nas `migrate up` applies them: tables that any of them makes are free.\n\
-    What is meant is allowed at the head of the file:\n\
+    together, as `migrate up` applies them: tables that any of them makes are free. \
+    What is meant is allowed at the head of the file: \
     -- xtask: allow RULE, because …\n\n\
     Exit codes: 0 nothing found, 1 offences, 2 wrong usage.")]
 pub struct Arguments {

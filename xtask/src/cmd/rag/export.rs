@@ -15,10 +15,10 @@ use crate::ui::{self, Format, Ui};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Makes a collection equal to the store, as it is at one instant, and proves \
-    it: every point by its id\nand fingerprint, the count, and a hundred points read back whole. A \
-    missing collection is made, with the\nstore's dimensions and cosine distance. The same command \
-    again sends only what is missing or differs,\nso it also goes on where it was cut short. \
-    Points of an earlier export that the store has no more are\nremoved; points that no export \
+    it: every point by its id and fingerprint, the count, and a hundred points read back whole. A \
+    missing collection is made, with the store's dimensions and cosine distance. The same command \
+    again sends only what is missing or differs, so it also goes on where it was cut short. \
+    Points of an earlier export that the store has no more are removed; points that no export \
     brought are left alone and counted.\n\n\
     To jsonl: one document a line, which rag load reads; the file appears as a whole or not at \
     all.\n\n\

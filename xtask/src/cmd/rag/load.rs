@@ -20,16 +20,16 @@ use crate::ui::{self, Format, Ui};
     title, author, url, metadata   optional; labels are metadata.labels\n  \
     source_updated_at              RFC 3339; else the time of the file\n\
     A chunk has up to 512 tokens and repeats up to 128 of the one before. Tokens are counted by \
-    the public\nvocabulary cl100k_base; texts are cut as Markdown, those of a type that ends in \
+    the public vocabulary cl100k_base; texts are cut as Markdown, those of a type that ends in \
     .code as plain text.\n\n\
     All is one transaction: a bad line loads nothing, unless --skip-bad. The same documents may \
-    be loaded\nagain: what did not change is not written, and what a document lost is removed. \
-    A document whose file\nleft the folder stays, unless --prune hides it.\n\n\
+    be loaded again: what did not change is not written, and what a document lost is removed. \
+    A document whose file left the folder stays, unless --prune hides it.\n\n\
     Examples:\n  cargo xtask rag load docs --repo ldamasio/robson\n  \
     cargo xtask rag load docs --repo ldamasio/robson --prune --dry-run\n  \
     cargo xtask rag load pulls.jsonl --skip-bad\n\n\
     Exit codes: 0 all loaded, 1 something was refused (with --skip-bad after the others were \
-    loaded),\n2 no store or no input, 3 nothing loaded.")]
+    loaded), 2 no store or no input, 3 nothing loaded.")]
 pub struct Arguments {
     /// A file of JSON Lines, a file of Markdown, or a folder of Markdown
     #[arg(value_name = "FILE|DIR")]

@@ -22,8 +22,8 @@ const WIDTHLESS: [&str; 2] = ["\u{2063}", "\u{2064}"];
 /// Arguments of `rag search`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Keywords and meaning are asked separately, and joined by reciprocal rank \
-    fusion: a chunk's score is the\nsum of 1 / (60 + rank). Without --embedding only keywords \
-    count, without TEXT only meaning does. This tool\ncalls no model: take the embedding from the \
+    fusion: a chunk's score is the sum of 1 / (60 + rank). Without --embedding only keywords \
+    count, without TEXT only meaning does. This tool calls no model: take the embedding from the \
     one that the chunks were embedded with.\n\n\
     Examples:\n  cargo xtask rag search \"how do I roll back\" --type github.doc\n  \
     embed 'roll back' | cargo xtask rag search 'roll back' --embedding -")]

@@ -22,7 +22,7 @@ const DATABASE: &str = "xtask_rag_size";
 /// Arguments of `rag size`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "For chunks of 512 tokens (2,000 characters), on plain PostgreSQL, whose \
-    full-text search keeps the terms\nin the table, or on ParadeDB, whose BM25 index has them. \
+    full-text search keeps the terms in the table, or on ParadeDB, whose BM25 index has them. \
     The formulas and where their constants were \
     measured stand in xtask/src/rag/size.rs.\n\n\
     Examples:\n  cargo xtask rag size --chunks 100000\n  \

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use xtask::cutover::event::Event;
 use xtask::cutover::step::Step;
 use xtask::failure::tolerate;
 use xtask::servers::pooler;
@@ -137,6 +138,12 @@ async fn there_and_back_behind_a_service_no_transaction_fails() {
     {
         clustered.night.succeeds(verb).await;
         clustered.is_as_it_was();
+        let arrived = clustered.night.events().into_iter().find_map(|event| match event {
+            Event::Arrived { milliseconds, sessions, .. } => Some((milliseconds, sessions)),
+            _ => None,
+        });
+        let (milliseconds, sessions) = arrived.expect("it was seen when clients came");
+        assert!(milliseconds > 0.0 && sessions > 0, "{milliseconds} ms, {sessions} sessions");
         clustered.night.turned_to(server).await;
         clustered.night.is_armed().await;
     }
