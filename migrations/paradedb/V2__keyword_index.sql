@@ -2,9 +2,9 @@
 -- BM25. The specification's `bm25 (chunk_text) WITH (key_field = 'id')` is refused by pg_search:
 -- the key field must be the first column. What callers filter by is inside, so that a filter is
 -- answered by the index and the best k need no second look at the table.
--- By default pg_search keeps up to 1,000 new rows as they are, and each search reads their text anew:
--- 300 chunks of 2,000 characters cost 300 ms a search. Without such a segment they cost 17 ms, and an
--- insert 3 ms.
+-- By default pg_search keeps up to 1,000 new rows as they are, and each search reads their text
+-- anew: 300 chunks of 2,000 characters cost 300 ms a search. Without such a segment they cost
+-- 17 ms, and an insert 3 ms.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_rag_knowledge_bm25
     ON rag_knowledge_entries USING paradedb (
         id,
