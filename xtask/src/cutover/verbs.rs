@@ -208,14 +208,18 @@ pub async fn rollback(operation: &Operation) -> Result<Outcome> {
 }
 
 /// Says that there is nothing to do, so that nobody takes silence for an end cut short; but not of
-/// servers that the run knows nothing of. One that is away does not matter: nothing is to be done.
+/// servers that the run knows nothing of. One that is away holds nobody up, and that is told.
 async fn already(operation: &Operation, run: &Run, outcome: Outcome) -> Result<Outcome> {
     let header = &run.header;
     let [(source, _), (target, _)] = operation.sides(header.direction);
     let sides = [(Side::Source, source, &header.source), (Side::Target, target, &header.target)];
     for (side, endpoint, identity) in sides {
-        if let Ok(session) = endpoint.connect("plan").await {
-            assert_identity(&session, identity, side).await?;
+        match endpoint.connect("plan").await {
+            Ok(session) => assert_identity(&session, identity, side).await?,
+            Err(error) => operation.story.warning(format!(
+                "the {} was not asked, what follows is what the journal says: {error:#}",
+                side.name()
+            )),
         }
     }
     operation.story.note(format!("nothing to do: {}", ending(outcome, header.direction)));

@@ -27,7 +27,7 @@ const STATEMENT: &str = r#"(?x-u) \n (?<head> ALTER\ (?:FOREIGN\ )?TABLE\ (?:ONL
 /// out becomes as many spaces, and nothing moves. Safe to run twice.
 ///
 /// # Errors
-/// The file cannot be read or written, or has marks in a place that is not known.
+/// The file cannot be read or written.
 pub fn leave_out_marks(archive: &Path) -> Result<()> {
     let bytes = std::fs::read(archive).with_context(|| format!("read {}", archive.display()))?;
     let (without, count) = blank(&bytes)?;

@@ -50,8 +50,10 @@ pub async fn look(engine: &mut Engine, log: &dyn Log) -> Result<Seen> {
 /// # Errors
 /// A server cannot be reached.
 pub async fn undo(engine: &mut Engine) -> Result<()> {
-    let (source, target) = engine.sessions().await?;
     engine.attempt.holder = None;
+    // The source first: a target that is away must leave no snapshot held where clients write.
+    let source = engine.source.session().await?;
     holder::end(&source, &engine.header.run).await?;
+    let target = engine.target.session().await?;
     holder::end(&target, &engine.header.run).await
 }
