@@ -1,7 +1,9 @@
 -- xtask: no-transaction
 -- BM25. The specification's `bm25 (chunk_text) WITH (key_field = 'id')` is refused by pg_search:
 -- the key field must be the first column. What callers filter by is inside, so that a filter is
--- answered by the index and the best k need no second look at the table.
+-- answered by the index and the best k need no second look at the table. Deleted chunks are not in
+-- it: to ask for `deleted` beside the words reads every match instead of the best ones, and took
+-- three times as long (100,000 chunks, 14 ms in place of 4 ms).
 -- By default pg_search keeps up to 1,000 new rows as they are, and each search reads their text
 -- anew: 300 chunks of 2,000 characters cost 300 ms a search. Without such a segment they cost
 -- 17 ms, and an insert 3 ms.
@@ -13,6 +15,5 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_rag_knowledge_bm25
         (source_type::pdb.literal),
         (author::pdb.literal),
         (labels::pdb.literal),
-        source_updated_at,
-        deleted
-    ) WITH (key_field = 'id', mutable_segment_rows = 0);
+        source_updated_at
+    ) WITH (key_field = 'id', mutable_segment_rows = 0) WHERE deleted = false;

@@ -2,8 +2,9 @@
 -- (Cormack, Clarke and Buettcher, 2009). The same call as on plain PostgreSQL.
 -- A database that came from the other engine has its function of this name: it is replaced.
 
--- The statement that answers a search, with every argument as a literal: pg_search and pgvector
--- plan by what they see, and a plan for unknown arguments would use neither index well.
+-- The statement that answers a search, with the words and the filter as literals: pg_search plans
+-- by what it sees. $1 is the embedding: to write its numbers into the statement, twice, and to read
+-- them again is work for nothing.
 CREATE OR REPLACE FUNCTION rag_search_statement(
     query text, embedding vector, k integer, filter jsonb
 )
@@ -37,11 +38,11 @@ BEGIN
     IF embedding IS NOT NULL THEN
         meaning := format(
             'SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
-             FROM (SELECT id, chunk_embedding <=> %1$L::vector AS distance
+             FROM (SELECT id, chunk_embedding <=> $1 AS distance
                    FROM rag_knowledge_entries
-                   WHERE chunk_embedding IS NOT NULL AND deleted = false%2$s
-                   ORDER BY chunk_embedding <=> %1$L::vector LIMIT %3$s) AS best',
-            embedding, conditions, candidates);
+                   WHERE chunk_embedding IS NOT NULL AND deleted = false%s
+                   ORDER BY chunk_embedding <=> $1 LIMIT %s) AS best',
+            conditions, candidates);
     END IF;
     RETURN format(
         'WITH keyword AS (%s), meaning AS (%s),

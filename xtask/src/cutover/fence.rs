@@ -12,10 +12,12 @@ use tokio_postgres::types::Type;
 
 use crate::pg::endpoint::{Endpoint, Session, qualified};
 
-/// How far apart the two looks of a proof are: a session that was about to start shows itself.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
-/// How often the two looks are tried.
+/// How often the look of a proof is tried.
 const OBSERVATIONS: u32 = 5;
+/// How long sessions that were starting when the fence closed may take to show themselves.
+const STARTING_LIMIT: Duration = Duration::from_secs(3);
+/// How often such sessions are looked for.
+const STARTING_INTERVAL: Duration = Duration::from_millis(2);
 /// How long ending the sessions may take.
 const ENDING_LIMIT: Duration = Duration::from_secs(3);
 /// How long a statement may wait for a strong lock before it tries again, in milliseconds.
@@ -118,27 +120,38 @@ async fn end_sessions(session: &Session, spared: &[i32]) -> Result<()> {
 }
 
 /// Gives the proof that nobody can write. A superuser is let in whatever the settings say, be it
-/// only to ask for the status: such a session is ended, and the looks begin anew.
+/// only to ask for the status: such a session is ended, and the look is made anew.
 ///
 /// # Errors
 /// What stands in the way time and again, or the connection is lost.
 pub async fn observe(session: &Session, spared: &[i32]) -> Result<Fence> {
     let mut attempts = 1;
     loop {
-        match look_twice(session, spared).await {
+        await_starting(session).await?;
+        match look_once(session, spared).await {
             Err(_) if attempts < OBSERVATIONS => attempts += 1,
-            observed => return observed,
+            observed => return observed.map(|()| Fence { _observed: Instant::now() }),
         }
         end_sessions(session, spared).await?;
     }
 }
 
-/// Looks twice, some time apart: nothing could write at either look.
-async fn look_twice(session: &Session, spared: &[i32]) -> Result<Fence> {
-    look_once(session, spared).await?;
-    tokio::time::sleep(BETWEEN_LOOKS).await;
-    look_once(session, spared).await?;
-    Ok(Fence { _observed: Instant::now() })
+/// Waits until every session that was starting is refused or in sight. One that had read its
+/// settings before they changed is not kept out by them, and no view of sessions shows it yet.
+async fn await_starting(session: &Session) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let starting = session
+            .query_typed(include_str!("../pg/sql/starting_sessions.sql"), &[])
+            .await
+            .context("look for sessions that are starting")?;
+        let Some(first) = starting.first() else { return Ok(()) };
+        if begun.elapsed() > STARTING_LIMIT {
+            let pid: i32 = first.get(0);
+            bail!("the fence has a gap: session {pid} has been starting for {STARTING_LIMIT:?}");
+        }
+        tokio::time::sleep(STARTING_INTERVAL).await;
+    }
 }
 
 async fn look_once(session: &Session, spared: &[i32]) -> Result<()> {

@@ -186,8 +186,8 @@ pub async fn superuser_clients(session: &Session) -> Result<Vec<String>> {
 /// # Errors
 /// A connection is lost.
 pub async fn expected_pause(source: &Session, target: &Session) -> Result<f64> {
-    /// The two looks at the fence, and a subscription's worker that leaves.
-    const ANYWAY_MS: f64 = 70.0;
+    /// The clients' sessions that end, and a subscription's worker that leaves.
+    const ANYWAY_MS: f64 = 20.0;
     /// Statements that wait for their answer between fence and release, on each side.
     const ROUND_TRIPS: f64 = 20.0;
     let both = source.round_trip().await? + target.round_trip().await?;

@@ -1,6 +1,6 @@
 //! What can go wrong around a run: clients, schema changes, disks, servers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use xtask::pg::endpoint::Endpoint;
 use xtask::process::Invocation;
@@ -214,6 +214,37 @@ async fn a_subscription_of_somebody_else_that_came_late_stops_each_turn() {
     let gone = "ALTER SUBSCRIPTION late DISABLE; ALTER SUBSCRIPTION late SET (slot_name = NONE);
          DROP SUBSCRIPTION late";
     session.batch_execute(gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_that_was_starting_when_the_fence_closed_writes_nothing_behind_its_proof() {
+    let tool = Tool::following("starting").await;
+    sql(&tool.source, "CREATE TABLE public.unguarded (id int)").await;
+    // It has read its settings, and takes a second more to start, unseen by pg_stat_activity.
+    let late = tokio::spawn(write_after_a_slow_start(tool.source.clone()));
+    let starting = include_str!("../../src/pg/sql/starting_sessions.sql");
+    let session = tool.source.connect("test").await.unwrap();
+    while session.query(starting, &[]).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    xtask::cutover::fence::close(&session, &[]).await.unwrap();
+    xtask::cutover::fence::observe(&session, &[]).await.unwrap();
+    let proved = session.query_one("SELECT count(*) FROM public.unguarded", &[]).await.unwrap();
+    assert_eq!(late.await.unwrap(), proved.get::<_, i64>(0));
+}
+
+/// Writes until it is stopped; says how many writes were acknowledged.
+#[expect(clippy::disallowed_methods, reason = "only the startup packet can make a start slow")]
+async fn write_after_a_slow_start(source: Endpoint) -> i64 {
+    let mut config: tokio_postgres::Config = source.secret_conninfo().parse().unwrap();
+    let (client, connection) =
+        config.options("-c post_auth_delay=1").connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let mut acknowledged = 0;
+    while client.batch_execute("INSERT INTO public.unguarded VALUES (1)").await.is_ok() {
+        acknowledged += 1;
+    }
+    acknowledged
 }
 
 /// A run on a pair of its own, killed behind its fence; the source has crashed besides.

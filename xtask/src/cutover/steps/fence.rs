@@ -34,8 +34,8 @@ pub async fn act(engine: &mut Engine, log: &mut dyn Log) -> Result<()> {
     fence::close_for(&source, &engine.header.run, engine.epoch, &spared).await
 }
 
-/// Done when two looks, some time apart, have seen that nobody can write; only this gives the
-/// proof that later steps ask for.
+/// Done when a look at all sessions, the starting ones first, has seen that nobody can write; only
+/// this gives the proof that later steps ask for.
 ///
 /// # Errors
 /// There is a gap, or the source cannot be asked.

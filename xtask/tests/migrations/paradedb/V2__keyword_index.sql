@@ -6,6 +6,8 @@ BEGIN
     ASSERT 'mutable_segment_rows=0' = ANY (
         (SELECT reloptions FROM pg_class WHERE oid = 'idx_rag_knowledge_bm25'::regclass)::text[]),
         'searches would read the text of new rows';
+    ASSERT (SELECT indpred IS NOT NULL FROM pg_index
+            WHERE indexrelid = 'idx_rag_knowledge_bm25'::regclass), 'deleted chunks are in it';
     ASSERT NOT EXISTS (
         SELECT FROM pdb.verify_index('idx_rag_knowledge_bm25', heapallindexed := true)
         WHERE NOT passed AND check_name NOT LIKE '%: heap_references_valid'),
