@@ -224,7 +224,9 @@ async fn a_session_that_was_starting_when_the_fence_closed_writes_nothing_behind
     let late = tokio::spawn(write_after_a_slow_start(tool.source.clone()));
     let starting = include_str!("../../src/pg/sql/starting_sessions.sql");
     let session = tool.source.connect("test").await.unwrap();
+    let begun = Instant::now();
     while session.query(starting, &[]).await.unwrap().is_empty() {
+        assert!(begun.elapsed() < CONDITION_LIMIT, "it never started");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     xtask::cutover::fence::close(&session, &[]).await.unwrap();
