@@ -107,6 +107,27 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN replace(replace(replace(replace(replace(
     chunk, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#x27;');
 
+-- How many chunks a branch names. More than are asked for, because a chunk that is middling in both
+-- branches may win in the sum; one branch alone has its best.
+CREATE FUNCTION rag_search_candidates(query text, embedding vector, k integer) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN query IS NULL OR embedding IS NULL THEN k ELSE greatest(4 * k, 40) END;
+
+-- The words of a query, any of which is a match; without a node where it has none but stop words.
+CREATE FUNCTION rag_search_any_word(query text) RETURNS tsquery
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN replace(plainto_tsquery('english', query)::text, ' & ', ' | ')::tsquery;
+
+-- What is shown of a chunk: the text around the words that were found, else its beginning. The same
+-- on both engines, and made for the answers alone: `pdb.snippet` is made in a branch of the search,
+-- and so for each candidate.
+CREATE FUNCTION rag_search_snippet(chunk text, has_words boolean, words tsquery) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN has_words AND numnode(words) > 0
+    THEN ts_headline('english', rag_search_escape(chunk), words,
+                     'StartSel=<mark>, StopSel=</mark>, MaxWords=35, MinWords=15')
+    ELSE rag_search_escape(left(chunk, 200)) END;
+
 -- Gives the roles exactly what they need, and PUBLIC nothing. Where a role may use the schema
 -- anyway, as everybody may `public`, nothing is granted: the schema then says what it said before.
 -- May be run again when a role is made later: SELECT rag_grant('robson_app', 'robson_search').

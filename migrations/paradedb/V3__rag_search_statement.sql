@@ -13,23 +13,19 @@ LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    -- More candidates than answers: a chunk that is middling in both branches may win in the sum.
-    candidates constant integer := greatest(4 * k, 40);
+    candidates constant integer := rag_search_candidates(query, embedding, k);
     conditions constant text := rag_filter_conditions(filter);
     -- In the BM25 index labels are asked for by token; the array operator is not answered there.
     keyword_conditions constant text := rag_filter_conditions(filter - 'labels')
         || coalesce((SELECT string_agg(format(' AND labels === %L', label), '')
                      FROM unnest(rag_filter_strings(filter, 'labels')) AS label), '');
-    keyword text := 'SELECT NULL::bigint AS id, NULL::bigint AS rank, NULL::text AS snippet '
-                    'WHERE false';
+    keyword text := 'SELECT NULL::bigint AS id, NULL::bigint AS rank WHERE false';
     meaning text := 'SELECT NULL::bigint AS id, NULL::bigint AS rank WHERE false';
 BEGIN
     IF query IS NOT NULL THEN
         keyword := format(
-            'SELECT id, row_number() OVER (ORDER BY score DESC, id) AS rank, snippet
-             FROM (SELECT id, pdb.score(id) AS score,
-                          pdb.snippet(chunk_text, start_tag => ''<mark>'',
-                                      end_tag => ''</mark>'', max_num_chars => 200) AS snippet
+            'SELECT id, row_number() OVER (ORDER BY score DESC, id) AS rank
+             FROM (SELECT id, pdb.score(id) AS score
                    FROM rag_knowledge_entries
                    WHERE chunk_text ||| %L AND deleted = false%s
                    ORDER BY pdb.score(id) DESC, id LIMIT %s) AS best',
@@ -47,7 +43,7 @@ BEGIN
     RETURN format(
         'WITH keyword AS (%s), meaning AS (%s),
          fused AS (
-             SELECT id, keyword.snippet, keyword.rank AS keyword_rank, meaning.rank AS vector_rank,
+             SELECT id, keyword.rank AS keyword_rank, meaning.rank AS vector_rank,
                     coalesce(1.0 / (60 + keyword.rank), 0)
                     + coalesce(1.0 / (60 + meaning.rank), 0) AS score
              FROM keyword FULL JOIN meaning USING (id)
@@ -55,10 +51,10 @@ BEGIN
          SELECT id, fused.score::double precision, fused.keyword_rank::integer,
                 fused.vector_rank::integer, entry.repo::text, entry.source_type::text,
                 entry.source_id::text, entry.chunk_index,
-                coalesce(fused.snippet, rag_search_escape(left(entry.chunk_text, 200)))
+                rag_search_snippet(entry.chunk_text, fused.keyword_rank IS NOT NULL, %L)
          FROM fused JOIN rag_knowledge_entries AS entry USING (id)
          ORDER BY fused.score DESC, id',
-        keyword, meaning, k);
+        keyword, meaning, k, rag_search_any_word(query));
 END
 $$;
 

@@ -13,25 +13,27 @@ LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
 AS $$
 DECLARE
-    -- More candidates than answers: a chunk that is middling in both branches may win in the sum.
-    candidates constant integer := greatest(4 * k, 40);
+    candidates constant integer := rag_search_candidates(query, embedding, k);
     conditions constant text := rag_filter_conditions(filter);
     -- Chunks with all words come first. Any word is enough only where none has all: ranking reads
     -- every match, and a common word matches half the store.
     all_words constant tsquery := plainto_tsquery('english', query);
-    any_word constant tsquery := replace(all_words::text, ' & ', ' | ')::tsquery;
-    -- Beside a rarer word, one that a tenth of the chunks have says nothing and costs the most.
-    telling_word constant tsquery := coalesce(
-        (SELECT string_agg(quote_literal(word.lexeme), ' | ')
-         FROM unnest(to_tsvector('english', query)) AS word
-         WHERE word.lexeme NOT IN (
-             SELECT common.lexeme
-             FROM pg_stats, unnest(most_common_elems::text::text[], most_common_elem_freqs)
-                                AS common (lexeme, share)
-             WHERE schemaname = current_schema() AND tablename = 'rag_knowledge_entries'
-               AND attname = 'chunk_terms' AND common.lexeme IS NOT NULL
-               AND common.share > 0.1)),
-        any_word::text)::tsquery;
+    any_word constant tsquery := rag_search_any_word(query);
+    -- Beside a rarer word, one that thousands of chunks have says little and costs the most.
+    telling_word constant tsquery := (
+        SELECT string_agg(quote_literal(lexeme), ' | ')
+        FROM (SELECT word.lexeme, coalesce(common.share, 0) * chunks.count AS matches,
+                     rank() OVER (ORDER BY coalesce(common.share, 0)) AS place
+              FROM unnest(to_tsvector('english', query)) AS word
+              LEFT JOIN (SELECT common.lexeme, common.share
+                         FROM pg_stats, unnest(most_common_elems::text::text[],
+                                               most_common_elem_freqs) AS common (lexeme, share)
+                         WHERE schemaname = current_schema()
+                           AND tablename = 'rag_knowledge_entries'
+                           AND attname = 'chunk_terms') AS common USING (lexeme),
+                   (SELECT greatest(reltuples, 0) AS count FROM pg_class
+                    WHERE oid = 'rag_knowledge_entries'::regclass) AS chunks) AS word
+        WHERE matches <= 2000 OR place = 1);
     branch constant text :=
         'SELECT id, ts_rank_cd(chunk_terms, %1$L::tsquery) AS score FROM rag_knowledge_entries
          WHERE chunk_terms @@ %1$L::tsquery AND deleted = false%2$s
@@ -70,13 +72,10 @@ BEGIN
          SELECT id, fused.score::double precision, fused.keyword_rank::integer,
                 fused.vector_rank::integer, entry.repo::text, entry.source_type::text,
                 entry.source_id::text, entry.chunk_index,
-                CASE WHEN fused.keyword_rank IS NULL
-                     THEN rag_search_escape(left(entry.chunk_text, 200))
-                     ELSE ts_headline(''english'', rag_search_escape(entry.chunk_text), %L::tsquery,
-                          ''StartSel=<mark>, StopSel=</mark>, MaxWords=35, MinWords=15'') END
+                rag_search_snippet(entry.chunk_text, fused.keyword_rank IS NOT NULL, %L)
          FROM fused JOIN rag_knowledge_entries AS entry USING (id)
          ORDER BY fused.score DESC, id',
-        keyword, meaning, k, nullif(any_word::text, ''));
+        keyword, meaning, k, any_word);
 END
 $$;
 

@@ -17,6 +17,8 @@ use crate::render::cluster::Cluster;
 use crate::render::values::cutover::{Cutover, Login, Password, SecretReference};
 use crate::render::values::{self, Environment};
 
+mod rehearsal;
+
 /// The environment that a verb was given, and what was given by hand all the same.
 #[derive(Default)]
 pub struct Chosen {
@@ -34,40 +36,6 @@ impl Chosen {
         let here = std::env::current_dir().context("read the working folder")?;
         let environment = values::read_one(&render::workspace(&here)?, name)?;
         Ok(Chosen { environment: Some(environment), by_hand: Vec::new() })
-    }
-
-    /// Refuses a drill where the values do not allow it, and where a server of theirs is also one
-    /// of an environment that does not: a copied file whose addresses were left as they were.
-    ///
-    /// # Errors
-    /// No word allows it; or the values of another environment cannot be read.
-    pub fn assert_rehearsable(&self) -> Result<()> {
-        let Some(environment) = &self.environment else { return Ok(()) };
-        let name = &environment.name;
-        let file = format!("{}/{name}.yaml", values::FOLDER);
-        let allows =
-            |one: &Environment| one.values.cutover.as_ref().is_some_and(|cutover| cutover.rehearse);
-        if !allows(environment) {
-            let message = format!("a drill may not switch the clients of {name} forth and back");
-            let hint =
-                format!("only where nobody is hurt by it: `cutover.rehearse: true` in {file}");
-            return Err(Failure::refused(message).hint(hint).into());
-        }
-        let here = std::env::current_dir().context("read the working folder")?;
-        let own = servers(environment)?;
-        for other in values::read_all(&render::workspace(&here)?.join(values::FOLDER))? {
-            let shared = servers(&other)?.into_iter().find(|server| own.contains(server));
-            if let (Some((host, port)), false) = (shared, allows(&other)) {
-                let message = format!(
-                    "{host} port {port} is a server of {}, too, where no drill is allowed",
-                    other.name
-                );
-                return Err(Failure::refused(message)
-                    .hint(format!("name other servers in {file}"))
-                    .into());
-            }
-        }
-        Ok(())
     }
 
     /// The environment, where one was named.
@@ -203,17 +171,6 @@ impl Chosen {
         let cluster = Cluster::new(kubectl("a Secret is to be read")?, Some(context.into()));
         cluster.secret(namespace, secret.name.as_str(), secret.key.as_str()).await
     }
-}
-
-/// Where the servers of an environment are.
-fn servers(environment: &Environment) -> Result<Vec<(String, u16)>> {
-    let cutover = environment.values.cutover.iter();
-    let logins = cutover.flat_map(|cutover| [&cutover.source, &cutover.target]).flatten();
-    let mut all = Vec::new();
-    for login in logins {
-        all.extend(Endpoint::parse(login.url.as_str())?.places());
-    }
-    Ok(all)
 }
 
 /// A cluster by the context of kubectl.

@@ -86,7 +86,7 @@ pub async fn rehearse(
     let story = &operation.story;
     if is_open(operation)? {
         story.note("the run and the ledger xtask_drill stay as they are now");
-    } else if let Err(error) = leave(operation).await {
+    } else if let Err(error) = leave(operation, door).await {
         story.warning(format!("what is the drill's own could not be removed: {error:#}"));
     }
     rehearsed
@@ -121,10 +121,15 @@ async fn enter(operation: &Operation, door: &Door, folder: &Path) -> Result<(Ope
     Ok((operation, file))
 }
 
-/// Removes ledger and role from both sides.
-async fn leave(operation: &Operation) -> Result<()> {
+/// Removes the ledger from both sides, and the role where it was made: another database of the
+/// server may be rehearsed with one.
+async fn leave(operation: &Operation, door: &Door) -> Result<()> {
     for side in [&operation.source, &operation.target] {
-        guest::remove(&side.connect("drill").await?).await?;
+        let admin = side.connect("drill").await?;
+        guest::remove(&admin).await?;
+        if *door == Door::Own {
+            guest::drop_role(&admin).await?;
+        }
     }
     Ok(())
 }

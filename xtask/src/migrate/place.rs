@@ -58,6 +58,69 @@ pub async fn assert_roles(session: &Session, choice: &Choice) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a login that may not act as the role whose search it will be.
+///
+/// # Errors
+/// It may not become the owner, or the connection is lost.
+pub async fn assert_may_become_owner(session: &Session, choice: &Choice) -> Result<()> {
+    let Some(owner) = &choice.roles.owner else { return Ok(()) };
+    let sql = "SELECT pg_has_role($1::text::name, CASE WHEN $2 THEN 'SET' ELSE 'MEMBER' END),
+                      format('GRANT %I TO %I', $1, current_user)";
+    let row = session.query_one(sql, &[owner, &(session.version >= 160_000)]).await?;
+    let (may_become, grant): (bool, String) = (row.get(0), row.get(1));
+    if may_become {
+        return Ok(());
+    }
+    let message = format!("this login may not become {owner}, whose the tables of search will be");
+    Err(Failure::refused(message).hint(format!("{grant}; or name another owner")).into())
+}
+
+/// Refuses a login that may not make the extensions of search, where they are missing.
+///
+/// # Errors
+/// One is missing that only a superuser may make, or the connection is lost.
+pub async fn assert_may_extend(session: &Session, choice: &Choice) -> Result<()> {
+    if session.is_superuser {
+        return Ok(());
+    }
+    let mut wanted = vec!["vector"];
+    if choice.engine == Engine::Paradedb {
+        wanted.push(SEARCH_EXTENSION);
+    }
+    let sql = "SELECT string_agg(format('CREATE EXTENSION %I', name), '; ')
+               FROM unnest($1::text[]) AS wanted (name)
+               WHERE name NOT IN (SELECT extname FROM pg_extension)
+                 AND NOT EXISTS (SELECT FROM pg_available_extension_versions AS version
+                                 WHERE version.name = wanted.name AND (trusted OR NOT superuser))";
+    let missing: Option<String> = session.query_one(sql, &[&wanted]).await?.get(0);
+    let Some(statements) = missing else { return Ok(()) };
+    let message = "only a superuser may make the extensions of search, which are not there yet";
+    Err(Failure::refused(message).hint(format!("as one: {statements};")).into())
+}
+
+/// Refuses a schema in which the owner of search may not make it, or that the login may not make.
+///
+/// # Errors
+/// That right is missing, or the connection is lost.
+pub async fn assert_may_create(session: &Session, choice: &Choice) -> Result<()> {
+    let sql = "SELECT CASE WHEN is_there THEN has_schema_privilege(owner, $1, 'CREATE')
+                           ELSE has_database_privilege(current_database(), 'CREATE') END,
+                      CASE WHEN is_there THEN format('GRANT CREATE ON SCHEMA %I TO %I', $1, owner)
+                           ELSE format('GRANT CREATE ON DATABASE %I TO %I', current_database(),
+                                       current_user) END,
+                      CASE WHEN is_there THEN owner ELSE current_user END::text
+               FROM (SELECT coalesce($2, current_user::text)::name,
+                            EXISTS (SELECT FROM pg_namespace WHERE nspname = $1))
+                    AS asked (owner, is_there)";
+    let row = session.query_one(sql, &[&choice.schema, &choice.roles.owner]).await?;
+    let (may_create, grant, maker): (bool, String, String) = (row.get(0), row.get(1), row.get(2));
+    if may_create {
+        return Ok(());
+    }
+    let message = format!("{maker} may not create what schema {} shall hold", choice.schema);
+    Err(Failure::refused(message).hint(format!("{grant};")).into())
+}
+
 /// Refuses a database that is part of a run: its schema may change only where the run knows of it,
 /// and never in a pause. A plain server to which the service has come back takes its own search:
 /// nothing of that is moved or proved. The caller holds the lock, so no verb of a run is at work.

@@ -55,13 +55,20 @@ pub async fn install(admin: &Session, role: &str) -> Result<()> {
     admin.batch_execute(&statement).await.context("make the ledger of the drill")
 }
 
-/// Removes ledger and role, where they are; somebody else's object in that schema, or of that role,
-/// stays and is an error.
+/// Removes the ledger, where it is; somebody else's object in that schema stays and is an error.
 ///
 /// # Errors
 /// There is such an object, or the session's role may not drop them.
 pub async fn remove(admin: &Session) -> Result<()> {
     let statement = format!("DROP TABLE IF EXISTS {LEDGER}; DROP SCHEMA IF EXISTS xtask_drill");
-    admin.batch_execute(&statement).await.context("drop the ledger of the drill")?;
+    admin.batch_execute(&statement).await.context("drop the ledger of the drill")
+}
+
+/// Removes the role, where it is, after the ledger; what else it owns or was granted stays and is
+/// an error.
+///
+/// # Errors
+/// There is such a thing, or the session's role may not drop it.
+pub async fn drop_role(admin: &Session) -> Result<()> {
     replication::drop_role(admin, ROLE).await
 }

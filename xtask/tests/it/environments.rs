@@ -52,16 +52,20 @@ struct Night {
 }
 
 /// A URL without password, and the password.
-fn apart(endpoint: &Endpoint) -> (String, String) {
+pub fn apart(endpoint: &Endpoint) -> (String, String) {
     let environment = endpoint.libpq_environment();
     let password = environment.into_iter().find(|(name, _)| name == "PGPASSWORD").unwrap().1;
     (endpoint.to_string(), password)
 }
 
 impl Night {
-    /// The source's password is in a variable, the target's in a Secret.
+    /// An environment of a superuser.
     async fn new(name: &str) -> Night {
-        let tool = Tool::with_example(name).await;
+        Night::of(Tool::with_example(name).await)
+    }
+
+    /// The source's password is in a variable, the target's in a Secret.
+    fn of(tool: Tool) -> Night {
         let mut night = Night { tool, folder: tempfile::tempdir().unwrap() };
         let root = night.folder.path();
         std::fs::create_dir_all(root.join("templates")).unwrap();

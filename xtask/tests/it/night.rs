@@ -212,7 +212,7 @@ impl Night {
             .variable("PGPASSFILE", self.folder.path().join(PASSWORD_FILE))
             .arguments(["--jobs", "2", "--journal-dir"])
             .argument(self.folder.path())
-            .argument("--bindir")
+            .argument(if arguments[0] == "drill" { "--target-bindir" } else { "--bindir" })
             .argument(&self.bindir)
             .variable("XTASK_SOURCE", self.operators[0].secret_conninfo())
             .variable("XTASK_TARGET", self.operators[1].secret_conninfo());
@@ -306,6 +306,11 @@ impl Night {
         self.is_certified_equal();
         self.phases.push(self.identity(server));
         self.traffic(server).await;
+    }
+
+    /// The other side served, and then this one again, without a look at either.
+    pub fn went_and_came_back(&mut self) {
+        self.phases.extend([self.identity(Server::Paradedb), self.identity(Server::Plain)]);
     }
 
     fn is_certified_equal(&self) {
@@ -444,7 +449,12 @@ impl Night {
 
 /// Processes of PgBouncer that lead to one database, in the folder of the pair, so that they end
 /// with it.
-async fn start_poolers(pair: &Pair, name: &str, count: usize, client: &Endpoint) -> Vec<Pooler> {
+pub async fn start_poolers(
+    pair: &Pair,
+    name: &str,
+    count: usize,
+    client: &Endpoint,
+) -> Vec<Pooler> {
     let data = pair.source.data();
     let parent = data.parent().and_then(Path::parent).expect("a pair has a folder");
     let mut all = Vec::new();
@@ -455,8 +465,8 @@ async fn start_poolers(pair: &Pair, name: &str, count: usize, client: &Endpoint)
     all
 }
 
-/// The passwords of the consoles, which no command line may hold.
-fn password_file(folder: &Path, poolers: &[Pooler]) {
+/// A file with the passwords of the consoles, which no command line may hold.
+pub fn password_file(folder: &Path, poolers: &[Pooler]) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let file = folder.join(PASSWORD_FILE);
     let lines: Vec<String> = poolers
@@ -473,6 +483,7 @@ fn password_file(folder: &Path, poolers: &[Pooler]) {
     std::fs::write(&file, lines.concat()).expect("the folder is ours");
     let private = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(&file, private).expect("the file is ours");
+    file
 }
 
 /// Says where a signal landed; the harness shows it where a test fails.

@@ -16,7 +16,7 @@ use crate::workload;
 const PASSWORD: &str = "keeps it";
 
 /// Makes a role that owns a database, as managed services give one out, and no superuser.
-async fn keeper(admin: &Endpoint, name: &str) -> Endpoint {
+pub async fn keeper(admin: &Endpoint, name: &str) -> Endpoint {
     let database = &admin.database;
     sql(
         admin,

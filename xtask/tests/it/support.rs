@@ -70,6 +70,9 @@ pub fn about_backups(arguments: &[&str]) -> Option<&'static str> {
     (begins && !speaks).then_some("--i-have-no-backup")
 }
 
+/// Whose turn it is to rehearse with a role of the drill's own: a server has one of that name.
+pub static REHEARSAL: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Ends a test that this machine lacks something for, by name and counted.
 macro_rules! skip {
     ($($reason:tt)*) => {{

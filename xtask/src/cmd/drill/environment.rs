@@ -73,8 +73,11 @@ struct Dry<'a> {
 /// # Errors
 /// The values do not allow it, the plan is refused, a verb fails, or the oracle found a fault.
 pub async fn run(arguments: &super::Arguments, name: &str, ui: &Ui) -> Result<()> {
-    Chosen::read(Some(name))?.assert_rehearsable()?;
+    let chosen = Chosen::read(Some(name))?;
+    chosen.assert_rehearsable()?;
     let operation = operation(arguments, name, ui).await?;
+    let servers = [&operation.source, &operation.target];
+    chosen.assert_nobody_elses(servers, &operation.story).await?;
     if operation.options.follows {
         let message = format!("there is no switch to rehearse: in {name} ParadeDB is to follow");
         return Err(Failure::refused(message)

@@ -65,7 +65,10 @@ pub async fn run(arguments: &super::Arguments, ui: &Ui) -> Result<()> {
     if options.cycles == 0 {
         return Err(Failure::usage("a sweep needs at least one turn").hint("--cycles N").into());
     }
-    story.note(format!("seed {}, {} turns", options.seed, options.cycles));
+    story.note(match options.only {
+        Some(turn) => format!("seed {}, turn {turn} alone", options.seed),
+        None => format!("seed {}, {} turns", options.seed, options.cycles),
+    });
     let tell = |cycle: &Cycle| match ui.format() {
         Format::Json => ui.json(cycle),
         Format::Text => {

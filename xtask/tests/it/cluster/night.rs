@@ -1,6 +1,7 @@
 //! Nights in a cluster: clients behind a PgBouncer that dials a Service, workloads that are stopped
 //! meanwhile, and a tool that is killed or frozen at each step that touches the cluster.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use rustix::process::Signal;
@@ -15,9 +16,9 @@ use xtask::workload::{Outcome, Reason};
 use super::routes::service;
 use super::stand::{CONTEXT, NAMESPACE, Stand};
 use super::{application, cronjob, deployment, written};
-use crate::environments::VALUES;
+use crate::environments::{VALUES, apart};
 use crate::night::{Night, PROBE, ROLLBACK, START, SWITCH, Server, log};
-use crate::support::{eventually, pair, skip};
+use crate::support::{REHEARSAL, eventually, pair, skip};
 
 /// The kinds and names of what is stopped.
 const STOPPED: [(&str, &str); 4] = [
@@ -66,7 +67,17 @@ async fn lead(stand: Arc<Stand>) -> u16 {
 }
 
 impl Clustered {
+    /// A night that follows.
     async fn begin(name: &str, rate: f64) -> Clustered {
+        let mut clustered = Clustered::prepare(name, rate, "").await;
+        clustered.night.succeeds(START).await;
+        clustered.night.watch();
+        clustered.before = clustered.now();
+        clustered
+    }
+
+    /// A night before its run; `more` are further lines of its values.
+    async fn prepare(name: &str, rate: f64, more: &str) -> Clustered {
         let stand = Arc::new(Stand::begin().await);
         stand.settings(&json!({"controllers": true}));
         let ports = [&pair().await.source, &pair().await.target]
@@ -86,14 +97,12 @@ impl Clustered {
              argocd:\n      namespace: {NAMESPACE}\n      application: robson-prod\n      \
              parent: robson-root\n    \
              cronjobs: [stop-monitor]\n    deployments: [{{name: backend, migrates: true}}]\n  \
-             endpoint_file: '{}'\n",
+             endpoint_file: '{}'\n{more}",
             ports[0],
             ports[1],
             night.endpoint_file().display()
         );
         night.in_environment(&format!("{VALUES}{cutover}"), stand.programs());
-        night.succeeds(START).await;
-        night.watch();
         let mut clustered = Clustered { night, stand, before: Vec::new() };
         clustered.before = clustered.now();
         clustered
@@ -157,6 +166,33 @@ async fn there_and_back_behind_a_service_no_transaction_fails() {
         attempt.outcome != Outcome::Acknowledged && attempt.reason != Reason::Conflict
     });
     assert_eq!(failed.count(), 0, "{:?}", history.messages);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_stops_the_cluster_and_gives_all_of_it_back() {
+    needs_pgbouncer!();
+    let _turn = REHEARSAL.lock().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut more = String::from("  rehearse: true\n");
+    for (side, server) in [("source", &pair().await.source), ("target", &pair().await.target)] {
+        let (url, password) = apart(&server.endpoint("cluster_rehearsed"));
+        let file = folder.path().join(side);
+        std::fs::write(&file, password).expect("the folder is ours");
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&file, private).expect("the file is ours");
+        let file = file.display();
+        more.push_str(&format!("  {side}: {{url: '{url}', password: {{file: '{file}'}}}}\n"));
+    }
+    let mut clustered = Clustered::prepare("cluster_rehearsed", SLOW, &more).await;
+    let drill = ["drill", "--cycles", "1", "--rate", "50", "--finish", "--i-have-no-backup"];
+    clustered.night.succeeds(&drill).await;
+    clustered.is_as_it_was();
+    clustered.night.went_and_came_back();
+    let stops = clustered.stand.calls();
+    let stops = stops.iter().filter(|call| call.contains("patch deployments.apps backend")).count();
+    assert_eq!(stops, 4, "each turn stops the backend and starts it again");
+    clustered.night.traffic(Server::Plain).await;
+    clustered.night.ends(Server::Plain).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,13 @@
 
 use xtask::pg::endpoint::Endpoint;
 use xtask::route::file;
+use xtask::servers::pooler;
 
 use super::{Night, VALUES, apart, read};
-use crate::tool::{Tool, ask, sql};
+use crate::night::{password_file, start_poolers};
+use crate::owner::keeper;
+use crate::support::{REHEARSAL, fresh_databases, pair, skip};
+use crate::tool::{EXAMPLE, Tool, ask, sql};
 
 /// A rehearsal that is as quick as its writers.
 const DRILL: [&str; 9] =
@@ -39,6 +43,7 @@ async fn items(endpoint: &Endpoint) -> Option<String> {
 
 #[tokio::test]
 async fn an_environment_goes_forth_and_back_only_where_its_values_allow_it() {
+    let _turn = REHEARSAL.lock().await;
     let night = Night::new("env_drill").await;
     let tool = &night.tool;
     let with = |more: &[&'static str]| [&DRILL[..], &["--i-have-no-backup"], more].concat();
@@ -51,6 +56,14 @@ async fn an_environment_goes_forth_and_back_only_where_its_values_allow_it() {
     std::fs::write(&other, own.replace(VALUES, &VALUES.replace("{name: night}", "{name: day}")))
         .unwrap();
     tool.run(&with(&[])).await.expect(1).naming(&["is a server of day, too"]);
+    // By another name, it is asked; and who cannot be asked is told.
+    let alias = read(&other).replace("127.0.0.1", "localhost");
+    std::fs::write(&other, &alias).unwrap();
+    tool.run(&with(&[])).await.expect(1).naming(&["127.0.0.1", "is a server of day, too"]);
+    let unknown = alias.replace("NIGHT_PASSWORD", "DAY_PASSWORD").replace("key: key", "key: none");
+    std::fs::write(&other, unknown).unwrap();
+    let told = tool.run_as_text(&with(&["--dry-run"])).await.expect(0).stderr;
+    assert!(told.contains("of day was compared by its address only"), "{told}");
     std::fs::remove_file(&other).unwrap();
     tool.run(&DRILL).await.expect(1).naming(&["about a backup"]);
 
@@ -104,4 +117,73 @@ async fn writers_come_by_the_route_of_clients_and_an_open_run_is_left_alone() {
     let status = night.status().await;
     assert_eq!((&status["serves"], &status["phase"]), (&"source".into(), &"switched".into()));
     tool.run(&drill).await.expect(1).naming(&["is not closed", "cutover status --env night"]);
+}
+
+/// Two databases that belong to a role without superuser, with the example, and their clients'
+/// login.
+async fn kept(name: &str) -> (Tool, Endpoint) {
+    let (source, target) = fresh_databases(name).await;
+    let (owner, client) = (format!("{name}_keeper"), format!("{name}_app"));
+    let mut owners = Vec::new();
+    for side in [&source, &target] {
+        sql(side, &format!("CREATE ROLE {client} LOGIN PASSWORD 'guest'")).await;
+        owners.push(keeper(side, &owner).await);
+    }
+    sql(&owners[0], EXAMPLE).await;
+    let tool = Tool::new(pair().await, owners.remove(0), owners.remove(0));
+    (tool, source.with_user(&client, "guest"))
+}
+
+#[tokio::test]
+async fn an_owner_rehearses_through_pgbouncer_on_a_proved_dump() {
+    if let Err(error) = pooler::program() {
+        skip!("{error:#}");
+    }
+    let name = "env_pooled";
+    let (tool, client) = kept(name).await;
+    let poolers = start_poolers(pair().await, name, 2, &client).await;
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint_file = folder.path().join("endpoint");
+    file::write(&endpoint_file, &poolers[0].through(&client)).unwrap();
+    let passwords = password_file(folder.path(), &poolers);
+    let mut night = Night::of(tool);
+    night.tool.variables.push(("PGPASSFILE", passwords.display().to_string()));
+    // What the step `migrate` could not do is said before anything is copied.
+    for (wanted, mend) in [("CREATE EXTENSION vector", true), ("may not become postgres", false)] {
+        let refused = night.tool.run(&["cutover", "plan", "--env", "night"]).await.expect(1);
+        assert!(refused.stdout.contains(wanted), "{}", refused.stdout);
+        if mend {
+            sql(&pair().await.target.endpoint(name), wanted).await;
+        }
+    }
+    night.change("owner: postgres", &format!("owner: {name}_keeper"));
+    let consoles: Vec<String> =
+        poolers.iter().map(|pooler| format!("{{url: '{}'}}", pooler.console())).collect();
+    let inis: Vec<String> =
+        poolers.iter().map(|pooler| format!("'{}'", pooler.ini().display())).collect();
+    night.change(
+        "  jobs: 2",
+        &format!(
+            "  rehearse: true\n  endpoint_file: '{}'\n  backup: {{folder: '{}'}}\n  \
+             pgbouncer: {{consoles: [{}], ini: [{}]}}\n  jobs: 2",
+            endpoint_file.display(),
+            folder.path().join("dumps").display(),
+            consoles.join(", "),
+            inis.join(", ")
+        ),
+    );
+    let said = night.tool.run(&["drill", "--env", "night", "--finish"]).await.expect(0);
+    let lines = said.lines();
+    let report = lines.iter().find(|line| line["failed"].is_number()).unwrap();
+    assert_eq!(report["failed"], 0, "{report}");
+    let tool = &night.tool;
+    assert_eq!(items(&tool.source).await.as_deref(), Some("100"));
+    let left = left(tool).await;
+    assert!(!format!("{left:?}").contains("xtask_drill"), "{left:?}");
+    tool.expect_source_writes().await;
+    let question = "SELECT system_identifier::text FROM pg_control_system()";
+    let through = poolers[1].through(&client).connect_as_client("test").await.unwrap();
+    let reached: String = through.query_typed(question, &[]).await.unwrap()[0].get(0);
+    let source = ask(&tool.source, question).await.unwrap();
+    assert_eq!(reached, source, "the second process of PgBouncer leads home, too");
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::Store;
+use crate::support::pair;
+use crate::tool::sql;
 
 /// A copy of the migrations, to change.
 pub(super) struct Copy {
@@ -93,4 +95,30 @@ async fn a_role_that_does_not_exist_is_refused_with_the_line_that_makes_it() {
     let store = Store::new("migrate_roles").await;
     let said = store.migrate("up", &["--search-role", "no \"such role"]).await.expect(1);
     said.naming(&["role no \"such role does not exist", "CREATE ROLE \\\"no \\\"\\\"such role"]);
+}
+
+#[tokio::test]
+async fn a_login_that_may_not_make_search_is_told_so_with_the_grant() {
+    let mut store = Store::new("migrate_maker").await;
+    store
+        .sql(
+            "CREATE ROLE migrate_maker LOGIN PASSWORD 'maker'; CREATE ROLE migrate_stranger;
+             REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+        )
+        .await;
+    store.tool.target = store.tool.target.with_user("migrate_maker", "maker");
+    let up = |more: &'static [&'static str]| store.migrate("up", more);
+    let said = up(&[]).await.expect(1);
+    said.naming(&["only a superuser may make the extensions of search", "CREATE EXTENSION vector"]);
+    let extensions = match store.engine {
+        "paradedb" => "CREATE EXTENSION vector; CREATE EXTENSION pg_search",
+        _ => "CREATE EXTENSION vector",
+    };
+    sql(&pair().await.target.endpoint("migrate_maker"), extensions).await;
+    let said = up(&["--owner-role", "migrate_stranger"]).await.expect(1);
+    said.naming(&["may not become migrate_stranger", "GRANT migrate_stranger TO migrate_maker"]);
+    let said = up(&[]).await.expect(1);
+    said.naming(&["migrate_maker may not create", "GRANT CREATE ON SCHEMA public TO migrate_m"]);
+    let said = up(&["--schema", "knowledge"]).await.expect(1);
+    said.naming(&["migrate_maker may not create", "GRANT CREATE ON DATABASE migrate_maker TO"]);
 }
