@@ -3,9 +3,9 @@ DO $$
 BEGIN
     ASSERT (SELECT indisvalid FROM pg_index
             WHERE indexrelid = 'idx_rag_knowledge_bm25'::regclass), 'the index is not valid';
-    ASSERT 'mutable_segment_rows=0' = ANY (
-        (SELECT reloptions FROM pg_class WHERE oid = 'idx_rag_knowledge_bm25'::regclass)::text[]),
-        'searches would read the text of new rows';
+    ASSERT (SELECT reloptions @> '{mutable_segment_rows=0,target_segment_count=1}' FROM pg_class
+            WHERE oid = 'idx_rag_knowledge_bm25'::regclass),
+        'searches would read the text of new rows, or open many segments';
     ASSERT (SELECT indpred IS NOT NULL FROM pg_index
             WHERE indexrelid = 'idx_rag_knowledge_bm25'::regclass), 'deleted chunks are in it';
     ASSERT NOT EXISTS (
