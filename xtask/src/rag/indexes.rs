@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::cutover::event::Story;
 use crate::pg::endpoint::identifier;
 use crate::rag::store::Store;
+use crate::ui;
 
 /// Workers that build an index beside the session itself.
 const WORKERS: u32 = 1;
@@ -70,8 +71,9 @@ pub async fn build(
         let seconds = begun.elapsed().as_secs_f64();
         let size = "SELECT pg_relation_size($1::text::regclass)";
         let bytes: i64 = store.session.query_one(size, &[name]).await?.get(0);
-        story.note(format!("{name}: {} MiB in {seconds:.1} s", bytes >> 20));
         let wal = wal_position(store).await? - position;
+        let (size, written) = (ui::bytes(bytes.unsigned_abs()), ui::bytes(wal));
+        story.note(format!("{name}: {size} in {seconds:.1} s, {written} of WAL"));
         all.push(Built { name: name.clone(), seconds, bytes: bytes.unsigned_abs(), wal });
     }
     Ok(all)

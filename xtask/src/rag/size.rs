@@ -50,11 +50,11 @@ const TERMS_INDEX: f64 = 800.7;
 /// Bytes that the words of the full-text index take once, however many chunks have them: 20,000
 /// words of 64 bytes. From 5,000 and from 20,000 chunks.
 const WORDS: u64 = 20_000 * 64;
-/// Bytes of a chunk in the BM25 index. This and the next three from 2,000 to 15,000 chunks on
-/// pg_search 0.25.3; how many segments a build leaves, which its memory decides, makes up to 13 %.
-const BM25: f64 = 1050.0;
+/// Bytes of a chunk in the BM25 index, which has one segment. This and the next from 2,000 to
+/// 100,000 chunks on pg_search 0.25.3.
+const BM25: f64 = 680.0;
 /// Bytes of the BM25 index however few chunks it has: its words, and room that it keeps.
-const BM25_WORDS: u64 = 2_500_000;
+const BM25_WORDS: u64 = 3_500_000;
 /// Bytes of a chunk in the indexes that are no search indexes: key, document, labels, dates.
 const OTHER_INDEXES: f64 = 250.0;
 /// Pages that these indexes have when they are all but empty.
@@ -63,10 +63,11 @@ const OTHER_PAGES: u64 = 8;
 const WAL_FILL: f64 = 1.054;
 /// WAL of building the full-text index, for each byte of it; the empty part of a page is left out.
 const WAL_TERMS: f64 = 0.586;
-/// WAL of building the BM25 index, for each chunk; room that it keeps writes none.
-const WAL_BM25: f64 = 1050.0;
+/// WAL of building the BM25 index, for each chunk; room that it keeps writes none. This and the next
+/// from 2,000 to 30,000 chunks.
+const WAL_BM25: f64 = 715.0;
 /// WAL of building it, however few chunks there are.
-const WAL_BM25_WORDS: f64 = 213_000.0;
+const WAL_BM25_WORDS: f64 = 500_000.0;
 /// WAL of building HNSW, for each byte of it.
 const WAL_HNSW: f64 = 0.830;
 /// Bytes of a chunk in an HNSW page beyond its embedding.
