@@ -8,7 +8,7 @@
 -- anew: 300 chunks of 2,000 characters cost 300 ms a search. Without such a segment they cost
 -- 17 ms, and an insert 3 ms.
 -- One segment, because one process answers a search (rag_search uses no parallel workers) and opens
--- them all: with one a CPU, the default, the best 40 of 100,000 chunks took 4.1 ms, with one 2.0 ms.
+-- them all: with several, the default, the best 40 of 100,000 chunks took 4.1 ms, with one 2.0 ms.
 -- Building it takes one process twice as long, 38 s.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_rag_knowledge_bm25
     ON rag_knowledge_entries USING paradedb (

@@ -8,7 +8,6 @@ use serde::Serialize;
 use crate::cutover::event::Story;
 use crate::pg::endpoint::identifier;
 use crate::rag::store::Store;
-use crate::ui;
 
 /// Workers that build an index beside the session itself.
 const WORKERS: u32 = 1;
@@ -72,8 +71,8 @@ pub async fn build(
         let size = "SELECT pg_relation_size($1::text::regclass)";
         let bytes: i64 = store.session.query_one(size, &[name]).await?.get(0);
         let wal = wal_position(store).await? - position;
-        let (size, written) = (ui::bytes(bytes.unsigned_abs()), ui::bytes(wal));
-        story.note(format!("{name}: {size} in {seconds:.1} s, {written} of WAL"));
+        let (size, written) = (bytes >> 20, wal >> 20);
+        story.note(format!("{name}: {size} MiB in {seconds:.1} s, {written} MiB of WAL"));
         all.push(Built { name: name.clone(), seconds, bytes: bytes.unsigned_abs(), wal });
     }
     Ok(all)

@@ -63,8 +63,8 @@ const OTHER_PAGES: u64 = 8;
 const WAL_FILL: f64 = 1.054;
 /// WAL of building the full-text index, for each byte of it; the empty part of a page is left out.
 const WAL_TERMS: f64 = 0.586;
-/// WAL of building the BM25 index, for each chunk; room that it keeps writes none. This and the next
-/// from 2,000 to 30,000 chunks.
+/// WAL of building the BM25 index, for each chunk; room that it keeps writes none. This and the
+/// next from 2,000 to 30,000 chunks.
 const WAL_BM25: f64 = 715.0;
 /// WAL of building it, however few chunks there are.
 const WAL_BM25_WORDS: f64 = 500_000.0;
