@@ -38,6 +38,13 @@ DECLARE
         'SELECT id, ts_rank_cd(chunk_terms, %1$L::tsquery) AS score FROM rag_knowledge_entries
          WHERE chunk_terms @@ %1$L::tsquery AND deleted = false%2$s
          ORDER BY score DESC, id LIMIT %3$s';
+    -- Where even the telling words find nothing, as a word that nobody wrote, the others are asked
+    -- for. Thousands of chunks may have them: so many are ranked as is done in a moment.
+    last_resort constant text :=
+        'SELECT id, ts_rank_cd(chunk_terms, %1$L::tsquery) AS score
+         FROM (SELECT id, chunk_terms FROM rag_knowledge_entries
+               WHERE chunk_terms @@ %1$L::tsquery AND deleted = false%2$s LIMIT 5000) AS matching
+         ORDER BY score DESC, id LIMIT %3$s';
     keyword text := 'SELECT NULL::bigint AS id, NULL::bigint AS rank WHERE false';
     meaning text := 'SELECT NULL::bigint AS id, NULL::bigint AS rank WHERE false';
 BEGIN
@@ -45,12 +52,19 @@ BEGIN
     IF numnode(all_words) > 0 THEN
         keyword := format(
             'SELECT id, row_number() OVER (ORDER BY score DESC, id) AS rank
-             FROM (WITH strict AS MATERIALIZED (%s)
+             FROM (WITH strict AS MATERIALIZED (%s),
+                        loose AS MATERIALIZED (
+                            SELECT * FROM (%s) AS telling WHERE NOT EXISTS (SELECT FROM strict))
                    SELECT * FROM strict
                    UNION ALL
-                   SELECT * FROM (%s) AS loose WHERE NOT EXISTS (SELECT FROM strict)) AS best',
+                   SELECT * FROM loose
+                   UNION ALL
+                   SELECT * FROM (%s) AS resort
+                   WHERE NOT EXISTS (SELECT FROM strict) AND NOT EXISTS (SELECT FROM loose)
+                  ) AS best',
             format(branch, all_words, conditions, candidates),
-            format(branch, telling_word, conditions, candidates));
+            format(branch, telling_word, conditions, candidates),
+            format(last_resort, any_word, conditions, candidates));
     END IF;
     IF embedding IS NOT NULL THEN
         meaning := format(

@@ -86,6 +86,17 @@ async fn what_is_deleted_is_never_found() {
 }
 
 #[tokio::test]
+async fn a_common_word_gives_way_to_a_rarer_one_and_not_to_one_that_nobody_wrote() {
+    let session = filled().await;
+    let found = search(&session, "'exchange variant60 nobodywrote'", "NULL", 10, "{}").await;
+    assert_eq!(matching(&session, &found, "chunk_text LIKE '%variant60 %'").await, 10);
+    for filter in ["{}", r#"{"repo":"shop/rare"}"#] {
+        let found = search(&session, "'exchange nobodywrote'", "NULL", 10, filter).await;
+        assert_eq!(found.len(), 10, "{filter}");
+    }
+}
+
+#[tokio::test]
 async fn one_branch_alone_ranks_alone() {
     let session = filled().await;
     let words = search(&session, "'variant60 document 700'", "NULL", 5, "{}").await;

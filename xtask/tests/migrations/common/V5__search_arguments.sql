@@ -24,5 +24,12 @@ BEGIN
     END;
     ASSERT rag_filter_conditions('{"author": "O''Neil"}') LIKE '%author = ''O''''Neil''%',
         'a filter is not quoted: ' || rag_filter_conditions('{"author": "O''Neil"}');
+    ASSERT rag_search_candidates('words', NULL, 7) = 7
+        AND rag_search_candidates('words', '[1]', 7) = 40
+        AND rag_search_candidates('words', '[1]', 20) = 80, 'a branch names too many, or too few';
+    ASSERT rag_search_snippet('a <b> rollback', true, rag_search_any_word('the rollback'))
+        = 'a &lt;b&gt; <mark>rollback</mark>', 'markup comes through, or no word is marked';
+    ASSERT rag_search_snippet('a <b>', true, rag_search_any_word('the')) = 'a &lt;b&gt;',
+        'nothing is shown where there is no word to mark';
 END
 $$;
