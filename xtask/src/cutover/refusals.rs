@@ -370,8 +370,7 @@ async fn migrations(target: &Session, choice: &Choice, folder: &Path) -> Result<
     let files = history::all_files(folder, choice);
     let looked = async {
         place::assert_fits(target, choice).await?;
-        place::assert_may_extend(target, choice).await?;
-        place::assert_may_become_owner(target, choice).await?;
+        place::assert_may_act(target, choice).await?;
         history::assert_agreement(&history::read(target, choice, &files?).await?)
     };
     let Err(error) = looked.await else { return Ok(Vec::new()) };

@@ -58,11 +58,29 @@ pub async fn assert_roles(session: &Session, choice: &Choice) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a login that may not make what the migrations make, before any has begun.
+///
+/// # Errors
+/// A right is missing, which the hint gives; or the connection is lost.
+pub async fn assert_may_make(session: &Session, choice: &Choice) -> Result<()> {
+    assert_may_act(session, choice).await?;
+    assert_may_create(session, choice).await
+}
+
+/// The same without the right to create, which a copy may bring along.
+///
+/// # Errors
+/// As [`assert_may_make`].
+pub async fn assert_may_act(session: &Session, choice: &Choice) -> Result<()> {
+    assert_may_extend(session, choice).await?;
+    assert_may_become_owner(session, choice).await
+}
+
 /// Refuses a login that may not act as the role whose search it will be.
 ///
 /// # Errors
 /// It may not become the owner, or the connection is lost.
-pub async fn assert_may_become_owner(session: &Session, choice: &Choice) -> Result<()> {
+async fn assert_may_become_owner(session: &Session, choice: &Choice) -> Result<()> {
     let Some(owner) = &choice.roles.owner else { return Ok(()) };
     let sql = "SELECT pg_has_role($1::text::name, CASE WHEN $2 THEN 'SET' ELSE 'MEMBER' END),
                       format('GRANT %I TO %I', $1, current_user)";
@@ -71,7 +89,7 @@ pub async fn assert_may_become_owner(session: &Session, choice: &Choice) -> Resu
     if may_become {
         return Ok(());
     }
-    let message = format!("this login may not become {owner}, whose the tables of search will be");
+    let message = format!("this login may not become {owner}, who is to own the search");
     Err(Failure::refused(message).hint(format!("{grant}; or name another owner")).into())
 }
 
@@ -79,7 +97,7 @@ pub async fn assert_may_become_owner(session: &Session, choice: &Choice) -> Resu
 ///
 /// # Errors
 /// One is missing that only a superuser may make, or the connection is lost.
-pub async fn assert_may_extend(session: &Session, choice: &Choice) -> Result<()> {
+async fn assert_may_extend(session: &Session, choice: &Choice) -> Result<()> {
     if session.is_superuser {
         return Ok(());
     }
@@ -90,6 +108,7 @@ pub async fn assert_may_extend(session: &Session, choice: &Choice) -> Result<()>
     let sql = "SELECT string_agg(format('CREATE EXTENSION %I', name), '; ')
                FROM unnest($1::text[]) AS wanted (name)
                WHERE name NOT IN (SELECT extname FROM pg_extension)
+                 AND name IN (SELECT available.name FROM pg_available_extensions AS available)
                  AND NOT EXISTS (SELECT FROM pg_available_extension_versions AS version
                                  WHERE version.name = wanted.name AND (trusted OR NOT superuser))";
     let missing: Option<String> = session.query_one(sql, &[&wanted]).await?.get(0);
@@ -102,7 +121,7 @@ pub async fn assert_may_extend(session: &Session, choice: &Choice) -> Result<()>
 ///
 /// # Errors
 /// That right is missing, or the connection is lost.
-pub async fn assert_may_create(session: &Session, choice: &Choice) -> Result<()> {
+async fn assert_may_create(session: &Session, choice: &Choice) -> Result<()> {
     let sql = "SELECT CASE WHEN is_there THEN has_schema_privilege(owner, $1, 'CREATE')
                            ELSE has_database_privilege(current_database(), 'CREATE') END,
                       CASE WHEN is_there THEN format('GRANT CREATE ON SCHEMA %I TO %I', $1, owner)

@@ -66,6 +66,7 @@ pub async fn plan(endpoint: &Endpoint, choice: &Choice, folder: &Path) -> Result
     place::assert_no_run(&session, choice.engine).await?;
     let entries = history::read(&session, choice, &files).await?;
     history::assert_agreement(&entries)?;
+    place::assert_may_make(&session, choice).await?;
     let is_pending = |file: &&File| {
         entries.iter().any(|entry| {
             let is_it = entry.set == file.set && entry.version == file.version();

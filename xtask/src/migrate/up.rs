@@ -109,9 +109,7 @@ pub async fn apply(
 
 /// Makes schema and histories where they are missing, and points the session at them.
 async fn enter(session: &Session, choice: &Choice) -> Result<()> {
-    place::assert_may_extend(session, choice).await?;
-    place::assert_may_become_owner(session, choice).await?;
-    place::assert_may_create(session, choice).await?;
+    place::assert_may_make(session, choice).await?;
     let entering = place::entering(session, choice).await?;
     let [common, own] = choice.engine.sets().map(|set| {
         <Hands as AsyncMigrate>::assert_migrations_table_query(&history::table(choice, set))
