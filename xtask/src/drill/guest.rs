@@ -19,8 +19,6 @@ use crate::pg::password;
 use crate::route::{Route, file};
 use crate::workload::{Load, Workload, Writes, guest};
 
-pub use crate::workload::guest::REMOVAL;
-
 /// How to rehearse as a guest.
 #[derive(Debug, Clone)]
 pub struct Guest {
@@ -56,6 +54,27 @@ impl Door {
             Some(path) => Ok(Door::Clients(path.clone(), file::read(path)?.user)),
             None => Ok(Door::Own),
         }
+    }
+
+    /// What removes by hand what the drill has made.
+    pub fn removal(&self) -> String {
+        match self {
+            Door::Clients(..) => guest::REMOVAL.to_string(),
+            Door::Own => format!("{}; {}", guest::REMOVAL, guest::ROLE_REMOVAL),
+        }
+    }
+
+    /// Refuses servers on which another drill writes in the role that this one would.
+    ///
+    /// # Errors
+    /// There is one, or a server is lost.
+    pub async fn assert_is_free(&self, operation: &Operation) -> Result<()> {
+        if *self == Door::Own {
+            for side in [&operation.source, &operation.target] {
+                guest::assert_role_is_idle(&side.connect("drill").await?).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The role of the writers.

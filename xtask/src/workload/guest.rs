@@ -3,16 +3,35 @@
 
 use anyhow::{Context, Result};
 
+use crate::failure::Failure;
 use crate::pg::endpoint::{Session, identifier, literal};
 use crate::pg::replication;
 
 /// The ledger, with its schema, which holds nothing else.
 pub const LEDGER: &str = "xtask_drill.workload_ledger";
-/// What removes it by hand, with the role.
+/// What removes it by hand.
 pub const REMOVAL: &str = "DROP TABLE IF EXISTS xtask_drill.workload_ledger; \
-    DROP SCHEMA IF EXISTS xtask_drill; DROP OWNED BY xtask_drill; DROP ROLE xtask_drill";
+    DROP SCHEMA IF EXISTS xtask_drill";
+/// What removes the role after it, by hand.
+pub const ROLE_REMOVAL: &str = "DROP OWNED BY xtask_drill; DROP ROLE xtask_drill";
 /// Who writes where nobody else's login can be used.
 pub const ROLE: &str = "xtask_drill";
+
+/// Refuses a server on which another rehearsal writes in this role, from whichever database: making
+/// it would give it another password under that one's writers.
+///
+/// # Errors
+/// There is one, or the connection is lost.
+pub async fn assert_role_is_idle(admin: &Session) -> Result<()> {
+    let sql = "SELECT datname::text FROM pg_stat_activity WHERE usename = $1 LIMIT 1";
+    let Some(row) = admin.query_opt(sql, &[&ROLE]).await? else { return Ok(()) };
+    let database: Option<String> = row.get(0);
+    let message = format!(
+        "another drill writes as role {ROLE} to database {} of this server",
+        database.unwrap_or_default()
+    );
+    Err(Failure::refused(message).hint("wait for its end").into())
+}
 
 /// Makes the role, or gives it a new password, and lets it into this database. The server sees only
 /// the verifier.
@@ -60,8 +79,7 @@ pub async fn install(admin: &Session, role: &str) -> Result<()> {
 /// # Errors
 /// There is such an object, or the session's role may not drop them.
 pub async fn remove(admin: &Session) -> Result<()> {
-    let statement = format!("DROP TABLE IF EXISTS {LEDGER}; DROP SCHEMA IF EXISTS xtask_drill");
-    admin.batch_execute(&statement).await.context("drop the ledger of the drill")
+    admin.batch_execute(REMOVAL).await.context("drop the ledger of the drill")
 }
 
 /// Removes the role, where it is, after the ledger; what else it owns or was granted stays and is

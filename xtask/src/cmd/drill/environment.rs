@@ -98,6 +98,7 @@ pub async fn run(arguments: &super::Arguments, name: &str, ui: &Ui) -> Result<()
         finishes: arguments.environment.finish,
     };
     let door = Door::of(&operation.options)?;
+    door.assert_is_free(&operation).await?;
     let planned = planned::plan(&operation).await?;
     if arguments.environment.dry_run {
         tell_dry(&rows(&operation, &how, &door, name), &planned, &operation, ui)?;
@@ -113,7 +114,7 @@ pub async fn run(arguments: &super::Arguments, name: &str, ui: &Ui) -> Result<()
     let written = super::write_report(arguments, &operation, &operation.options.folder);
     let told = super::tell(report, written, ui);
     if guest::is_open(&operation)? {
-        for line in still_open(&operation, name) {
+        for line in still_open(&operation, &door, name) {
             ui.line(&line);
         }
     }
@@ -130,7 +131,7 @@ async fn operation(arguments: &super::Arguments, name: &str, ui: &Ui) -> Result<
 }
 
 /// How a person goes on, or removes what is left.
-fn still_open(operation: &Operation, name: &str) -> [String; 3] {
+fn still_open(operation: &Operation, door: &Door, name: &str) -> [String; 3] {
     let folder = operation.options.folder.display();
     let with = format!("--env {name} --journal-dir {folder}");
     [
@@ -138,7 +139,7 @@ fn still_open(operation: &Operation, name: &str) -> [String; 3] {
         format!("plain PostgreSQL serves again after: cargo xtask rollback {with}"),
         format!(
             "to close it: cargo xtask cutover finish {with}; then on both sides: {}",
-            guest::REMOVAL
+            door.removal()
         ),
     ]
 }

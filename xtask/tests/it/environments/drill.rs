@@ -8,7 +8,7 @@ use super::{Night, VALUES, apart, read};
 use crate::night::{password_file, start_poolers};
 use crate::owner::keeper;
 use crate::support::{REHEARSAL, fresh_databases, pair, skip};
-use crate::tool::{EXAMPLE, Tool, ask, sql};
+use crate::tool::{EXAMPLE, Tool, ask, sql, until};
 
 /// A rehearsal that is as quick as its writers.
 const DRILL: [&str; 9] =
@@ -65,6 +65,16 @@ async fn an_environment_goes_forth_and_back_only_where_its_values_allow_it() {
     let told = tool.run_as_text(&with(&["--dry-run"])).await.expect(0).stderr;
     assert!(told.contains("of day was compared by its address only"), "{told}");
     std::fs::remove_file(&other).unwrap();
+    // The role is one for all databases of a server: nobody takes it from another drill.
+    sql(&tool.source, "CREATE ROLE xtask_drill LOGIN PASSWORD 'writes'").await;
+    let writer = tool.source.with_user("xtask_drill", "writes").with_database("postgres");
+    let writer = writer.connect_as_client("another drill").await.unwrap();
+    let refused = tool.run(&with(&[])).await.expect(1);
+    refused.naming(&["another drill writes as role xtask_drill to database postgres"]);
+    drop(writer);
+    until(&tool.source, "NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'xtask_drill')")
+        .await;
+    sql(&tool.source, "DROP ROLE xtask_drill").await;
     tool.run(&DRILL).await.expect(1).naming(&["about a backup"]);
 
     let before = left(tool).await;
