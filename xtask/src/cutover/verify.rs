@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures_util::future::BoxFuture;
@@ -24,6 +25,10 @@ mod queue;
 mod rows;
 mod scope;
 mod settle;
+
+/// How long reading waits for a table that somebody else has locked. The certificate of a switch
+/// is made while clients are served, and can be made again.
+const LOCK_LIMIT: Duration = Duration::from_secs(20);
 
 /// What is compared, and how.
 #[derive(Clone)]
@@ -154,8 +159,10 @@ impl Pair {
     async fn connect(request: &Request) -> Result<Pair> {
         let (source, target) =
             tokio::try_join!(request.source.connect("verify"), request.target.connect("verify"))?;
+        let limit = LOCK_LIMIT.as_millis();
+        let settings = format!("{READING}; SET lock_timeout = {limit}");
         for session in [&source, &target] {
-            session.batch_execute(READING).await.context("prepare a session to read")?;
+            session.batch_execute(&settings).await.context("prepare a session to read")?;
         }
         Ok(Pair { source, target })
     }

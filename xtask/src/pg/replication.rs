@@ -23,6 +23,9 @@ pub use socket::{ReplicationSocket, ReplicationTls};
 const BARRIER_POLL: Duration = Duration::from_millis(1);
 /// How long a worker may take to leave a disabled subscription.
 const WORKER_LIMIT: Duration = Duration::from_secs(10);
+/// How long a barrier row may wait for somebody's lock on its table. Only the tool writes there, so
+/// whoever holds one does not mean to let go soon.
+const MARK_LOCK_LIMIT: Duration = Duration::from_secs(10);
 
 /// Makes a publication of exactly these tables, anew where one of that name exists.
 ///
@@ -362,7 +365,8 @@ pub async fn unsubscribe(session: &Session, name: &str) -> Result<()> {
 /// Writes one barrier row to each marker table in one transaction. Returns its id.
 ///
 /// # Errors
-/// The side cannot be written; with synchronous commit, so a success is durable.
+/// The side cannot be written, or a marker table stays locked. With synchronous commit, so a
+/// success is durable.
 pub async fn mark(session: &Session, markers: &[String], kind: &str) -> Result<i64> {
     let id = rand::random::<i64>().checked_abs().unwrap_or(1);
     let inserts: String = markers
@@ -375,8 +379,13 @@ pub async fn mark(session: &Session, markers: &[String], kind: &str) -> Result<i
             )
         })
         .collect();
+    let lock_limit = MARK_LOCK_LIMIT.as_millis();
+    // Statements that are sent together are one transaction, and one that fails is over: with a
+    // BEGIN the session would be left inside it.
+    let settings =
+        format!("SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = {lock_limit}");
     session
-        .batch_execute(&format!("BEGIN; SET LOCAL synchronous_commit = on; {inserts} COMMIT"))
+        .batch_execute(&format!("{settings}; {inserts}"))
         .await
         .context("write a barrier row")?;
     Ok(id)

@@ -137,22 +137,61 @@ async fn a_prepared_transaction_that_was_left_over_stops_the_switch() {
     assert_eq!(rows.as_deref(), Some("1"));
 }
 
+/// Makes one kind of barrier row do something on the target, also where it is applied there.
+async fn on_barrier(target: &Endpoint, kind: &str, body: &str) {
+    let trigger = format!(
+        "CREATE FUNCTION public.on_barrier() RETURNS trigger LANGUAGE plpgsql
+             AS $$ BEGIN {body}; RETURN NEW; END $$;
+         CREATE TRIGGER on_barrier BEFORE INSERT ON xtask_cutover.marker_1 FOR EACH ROW
+             WHEN (NEW.kind = '{kind}') EXECUTE FUNCTION public.on_barrier();
+         ALTER TABLE xtask_cutover.marker_1 ENABLE ALWAYS TRIGGER on_barrier"
+    );
+    as_the_tool(target, &trigger).await;
+}
+
+/// Runs SQL past a fence.
+async fn as_the_tool(endpoint: &Endpoint, text: &str) {
+    let session = endpoint.connect("test").await.expect("the server answers");
+    session.batch_execute(text).await.expect("it succeeds");
+}
+
 #[tokio::test]
 async fn past_its_limit_the_pause_ends_by_itself() {
     let tool = Tool::following("pause_limit").await;
-    let other = tool.target.connect("blocker").await.unwrap();
-    let switch = tool.begin(&["cutover", "switch", "--pause-limit", "1.5"]);
-    // The gate's own barriers have passed once the fence begins; then apply is stopped.
-    tool.until_journaled(r#""step_started","step":"fence""#).await;
-    other.batch_execute("BEGIN; LOCK TABLE xtask_cutover.marker_1 IN SHARE MODE").await.unwrap();
-    let said = switch.end().await;
-    other.batch_execute("ROLLBACK").await.unwrap();
+    // The gate's own barriers pass; the one of the pause takes longer than the pause may.
+    on_barrier(&tool.target, "fence", "PERFORM pg_sleep(5)").await;
+    let said = tool.run(&["cutover", "switch", "--pause-limit", "1.5"]).await;
     said.expect(3).naming(&["1.5s", "the side that served goes on serving"]);
     tool.expect_source_writes().await;
     let status = tool.status().await;
     assert_eq!((&status["phase"], &status["serves"]), (&"following".into(), &"source".into()));
     assert_eq!(status["source_fenced"], false);
+    as_the_tool(&tool.target, "DROP FUNCTION public.on_barrier CASCADE").await;
     tool.run(&["cutover", "switch"]).await.expect(0);
+}
+
+/// Found by the test above, when its lock came too late for the pause: the switch waited for ever,
+/// at the first marker of the way back, and for the certificate once more.
+#[tokio::test]
+async fn a_lock_of_somebody_else_on_the_new_side_is_not_waited_for_for_ever() {
+    let tool = Tool::following("marker_lock").await;
+    as_the_tool(&tool.target, "CREATE TABLE public.in_the_way ()").await;
+    on_barrier(&tool.target, "reverse", "LOCK TABLE public.in_the_way IN ROW EXCLUSIVE MODE").await;
+    let other = tool.target.connect("blocker").await.unwrap();
+    other
+        .batch_execute("BEGIN; LOCK TABLE public.in_the_way IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let said = tool.run(&["cutover", "switch"]).await.expect(4);
+    said.naming(&["write a barrier row", "lock timeout", "run the same command again"]);
+    sql(&tool.target, "INSERT INTO item (name) VALUES ('the target serves')").await;
+    other.batch_execute("ROLLBACK").await.unwrap();
+    tool.run(&["cutover", "switch"]).await.expect(0);
+    sql(&tool.target, "DROP FUNCTION public.on_barrier CASCADE; DROP TABLE public.in_the_way")
+        .await;
+    let status = tool.status().await;
+    assert_eq!(status["way_back"]["state"], "armed", "{status}");
+    tool.run(&["rollback", "--yes"]).await.expect(0);
 }
 
 /// Lets a database take what another one publishes, as somebody else would, into its table `item`.
