@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::cutover::event::{Event, Record, Story};
 use crate::cutover::step::Step;
@@ -278,11 +278,21 @@ fn new_bar(what: &str, unit: &str) -> ProgressBar {
     let counts = if unit == "bytes" {
         "{bytes}/{total_bytes} {bytes_per_sec}"
     } else {
-        "{human_pos}/{human_len} {per_sec}"
+        "{human_pos}/{human_len} {rate}"
     };
-    let template = format!("  {{prefix}} [{{bar:32}}] {counts} {{eta}} left  {{wide_msg:.dim}}");
+    let template = format!("  {{prefix}} [{{bar:32}}] {counts}{{left}}  {{wide_msg:.dim}}");
     let style = ProgressStyle::with_template(&template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("rate", |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+            tolerate(write!(to, "{:.0}/s", state.per_sec()), "the bar is drawn again soon");
+        })
+        .with_key("left", |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+            // Before anything is done nothing says how long it takes.
+            if state.pos() > 0 {
+                let left = HumanDuration(state.eta());
+                tolerate(write!(to, ", {left:#} left"), "the bar is drawn again soon");
+            }
+        })
         .progress_chars("=> ");
     ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
         .with_style(style)

@@ -97,6 +97,7 @@ pub async fn up(options: &PairOptions, story: &Story) -> Result<Pair> {
     let wants_disk = options.target_has_a_disk;
     let target_disk =
         wants_disk.then(|| Disk::mount(&cluster::data_folder(&places.1))).transpose()?;
+    story.note("starting two servers of its own");
     let (source, target) = tokio::try_join!(
         Cluster::create_in(&places.0, &source, &options.source_settings),
         Cluster::create_in(&places.1, &target, &options.target_settings),
