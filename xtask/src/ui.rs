@@ -278,14 +278,11 @@ fn new_bar(what: &str, unit: &str) -> ProgressBar {
     let counts = if unit == "bytes" {
         "{bytes}/{total_bytes} {bytes_per_sec}"
     } else {
-        "{human_pos}/{human_len} {rate}"
+        "{human_pos}/{human_len}"
     };
     let template = format!("  {{prefix}} [{{bar:32}}] {counts}{{left}}  {{wide_msg:.dim}}");
     let style = ProgressStyle::with_template(&template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .with_key("rate", |state: &ProgressState, to: &mut dyn std::fmt::Write| {
-            tolerate(write!(to, "{:.0}/s", state.per_sec()), "the bar is drawn again soon");
-        })
         .with_key("left", |state: &ProgressState, to: &mut dyn std::fmt::Write| {
             // Before anything is done nothing says how long it takes.
             if state.pos() > 0 {
