@@ -46,7 +46,7 @@ const REPORT_FOLDER: &str = "journal";
     cargo xtask drill --sweep --seed 7 --cycles 100\n  \
     cargo xtask drill --env staging --dry-run\n\n\
     Exit codes: 0 nothing lost, 1 --sweep found a broken rule, or --env is refused, 3 a verb \
-    failed, 4 the oracle found a fault.")]
+    failed, 4 the oracle found a fault, 130 --sweep was asked to stop, and says what it has seen.")]
 pub struct Arguments {
     /// How much data: 1 is about 200 MB [default: 1, with --sweep 0.01]
     #[arg(long)]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::cutover::engine::Interrupt;
 use crate::cutover::event::{Story, WayBack};
 use crate::cutover::header::Direction;
 use crate::cutover::lineage::Lineage;
@@ -22,7 +23,7 @@ use crate::workload::{History, Workload};
 use draw::{Draw, Moment, Verb, draw};
 use eye::Eye;
 use rules::Seen;
-pub use tally::{Swept, Tally};
+pub use tally::{Swept, Tally, Unfinished};
 use tool::{Ended, Tool};
 use world::{Server, Stage, World};
 
@@ -118,13 +119,15 @@ pub struct Cycle {
     pub seconds: f64,
 }
 
-/// Sweeps; each cycle is told as it ends.
+/// Sweeps; each cycle is told as it ends. What was seen is not lost where a later cycle cannot be
+/// made, or somebody asks to stop.
 ///
 /// # Errors
-/// The sweep itself does not work. A broken rule is no error here.
+/// The servers do not start. A broken rule is no error here.
 pub async fn sweep(
     options: &SweepOptions,
     story: &Story,
+    interrupt: &Interrupt,
     tell: impl Fn(&Cycle) -> Result<()>,
 ) -> Result<Swept> {
     let begun = Instant::now();
@@ -136,13 +139,27 @@ pub async fn sweep(
         None => 1..=options.cycles,
     };
     for number in numbers {
+        if interrupt.is_requested() {
+            swept.unfinished = Some(Unfinished::Asked);
+            break;
+        }
         let drawn = draw(options.seed, number, &options.faults);
-        let cycle = sweeper.cycle(&drawn).await.with_context(|| format!("cycle {number}"))?;
-        tell(&cycle)?;
-        swept.add(cycle);
+        match sweeper.cycle(&drawn).await {
+            Ok(cycle) => {
+                tell(&cycle)?;
+                swept.add(cycle);
+            }
+            Err(error) => {
+                swept.unfinished = Some(Unfinished::Failed(format!("cycle {number}: {error:#}")));
+                break;
+            }
+        }
     }
     swept.worlds = sweeper.worlds;
-    sweeper.stage.pair.down().await?;
+    if let Err(error) = sweeper.stage.pair.down().await {
+        let why = format!("stop the servers: {error:#}");
+        swept.unfinished.get_or_insert(Unfinished::Failed(why));
+    }
     swept.seconds = begun.elapsed().as_secs_f64();
     Ok(swept)
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use xtask::drill::faults::Fault;
 use xtask::drill::sweep::draw::draw;
 use xtask::process::Invocation;
@@ -16,17 +18,26 @@ const SWEEP_LIMIT: Duration = Duration::from_secs(570);
 /// How many turns it makes.
 const CYCLES: u32 = 4;
 
-/// Sweeps on servers of its own. Returns its exit code and what it printed as JSON.
+/// Sweeps on servers of its own, and asks it to stop during the last of [`CYCLES`] turns. Returns
+/// its exit code and what it printed as JSON.
 async fn sweep(arguments: &[&str]) -> (Option<i32>, Vec<Value>) {
-    let output = Invocation::new(env!("CARGO_BIN_EXE_xtask"))
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut child = Invocation::new(env!("CARGO_BIN_EXE_xtask"))
         .arguments(["drill", "--sweep", "--format", "json", "--rate", "30", "--writers", "2"])
         .arguments(arguments)
-        .deadline(SWEEP_LIMIT)
-        .output()
-        .await
+        .spawn(log.path(), false)
         .unwrap();
-    let lines = output.stdout.lines().filter_map(|line| serde_json::from_str(line).ok());
-    (output.code, lines.collect())
+    let process = Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut lines: Vec<Value> = Vec::new();
+    while let Some(line) = output.next_line().await.unwrap() {
+        let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
+        if line["cycle"] == CYCLES - 1 {
+            kill_process(process, Signal::INT).unwrap();
+        }
+        lines.push(line);
+    }
+    (child.wait().await.unwrap().code(), lines)
 }
 
 /// The first seed that draws each of these faults in so few turns.
@@ -40,7 +51,7 @@ fn seed_with(wanted: &[Fault], faults: &[Fault]) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_few_turns_of_a_sweep_break_no_rule() {
+async fn a_few_turns_of_a_sweep_break_no_rule_and_it_stops_when_asked() {
     let mut faults = vec![Fault::Kill, Fault::Crash, Fault::Cut, Fault::Prepared, Fault::Session];
     let mut wanted = vec![Fault::Kill, Fault::Crash, Fault::Cut];
     match disk::impossible().unwrap() {
@@ -52,13 +63,15 @@ async fn a_few_turns_of_a_sweep_break_no_rule() {
     }
     let seed = seed_with(&wanted, &faults).to_string();
     let names: Vec<&str> = faults.iter().map(|fault| fault.name()).collect();
-    let arguments =
-        ["--seed", &seed, "--cycles", &CYCLES.to_string(), "--faults", &names.join(",")];
-    let (code, lines) = sweep(&arguments).await;
-    let swept = lines.last().unwrap();
-    assert_eq!(code, Some(0), "{swept:#}");
+    let arguments = ["--seed", &seed, "--cycles", "99", "--faults", &names.join(",")];
+    let swept = tokio::time::timeout(SWEEP_LIMIT, sweep(&arguments)).await;
+    let (code, lines) = swept.expect("it stops");
+    let [.., swept, error] = lines.as_slice() else { panic!("{lines:?}") };
+    assert_eq!(code, Some(130), "{error}\n{swept:#}");
+    assert_eq!(swept["unfinished"], "asked", "{swept:#}");
+    assert_eq!(error["error"], format!("asked to stop after {CYCLES} of 99 turns"));
     let cycles = swept["cycles"].as_array().unwrap();
-    assert_eq!(cycles.len(), CYCLES as usize);
+    assert_eq!(cycles.len(), CYCLES as usize, "the turn at work is ended, and none begun");
     assert!(cycles.iter().any(|cycle| cycle["struck"] == true), "{swept:#}");
     for cycle in cycles {
         assert!(cycle["acknowledged"].as_u64().unwrap() > 0, "{cycle}");

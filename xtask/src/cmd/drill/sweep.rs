@@ -7,10 +7,12 @@ use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::REPORT_FOLDER;
+use crate::cmd::cutover::listen;
+use crate::cutover::engine::Interrupt;
 use crate::cutover::event::Story;
 use crate::drill::RouteKind;
 use crate::drill::faults::Fault;
-use crate::drill::sweep::{Cycle, SweepOptions, Swept, sweep};
+use crate::drill::sweep::{Cycle, SweepOptions, Swept, Unfinished, sweep};
 use crate::failure::Failure;
 use crate::servers::{disk, pooler};
 use crate::ui::{self, Format, Ui};
@@ -40,7 +42,7 @@ pub struct SweepArguments {
 /// Sweeps, and tells each turn as it ends.
 ///
 /// # Errors
-/// A rule was broken, or the sweep itself does not work.
+/// A rule was broken, the sweep itself does not work, or somebody asked to stop.
 pub async fn run(arguments: &super::Arguments, ui: &Ui) -> Result<()> {
     if arguments.route == RouteKind::PgBouncer {
         pooler::program()?;
@@ -76,22 +78,41 @@ pub async fn run(arguments: &super::Arguments, ui: &Ui) -> Result<()> {
             Ok(())
         }
     };
-    let swept = sweep(&options, &story, tell).await?;
+    let interrupt = Interrupt::default();
+    listen(&interrupt, ui)?;
+    let swept = sweep(&options, &story, &interrupt, tell).await?;
     match ui.format() {
         Format::Json => ui.json(&swept)?,
         Format::Text => ui.data(&text(&swept)),
     }
+    judge(&swept, &options, given)
+}
+
+/// No where a rule was broken, and where there are turns that were not made.
+fn judge(swept: &Swept, options: &SweepOptions, given: &[Fault]) -> Result<()> {
     let broken: Vec<String> = swept
         .broken()
         .map(|cycle| format!("cycle {}: {}", cycle.cycle, cycle.broken.join("; ")))
         .collect();
-    let Some(first) = swept.broken().next() else { return Ok(()) };
+    let Some(first) = swept.broken().next() else {
+        let wanted = options.only.map_or(options.cycles, |_| 1);
+        let made = format!("after {} of {wanted} turns", swept.cycles.len());
+        return match &swept.unfinished {
+            None => Ok(()),
+            Some(Unfinished::Asked) => {
+                Err(Failure::interrupted(format!("asked to stop {made}")).into())
+            }
+            Some(Unfinished::Failed(why)) => {
+                Err(Failure::failed(format!("the sweep itself failed {made}: {why}")).into())
+            }
+        };
+    };
     let message = format!("rules were broken:\n  {}", broken.join("\n  "));
     let kept = options.keep.join(format!("sweep-{}-{}", options.seed, first.cycle));
     let hint = format!(
         "journals and logs are in {}; again: {}",
         kept.display(),
-        again(&options, given, first.cycle)
+        again(options, given, first.cycle)
     );
     Err(Failure::refused(message).hint(hint).into())
 }

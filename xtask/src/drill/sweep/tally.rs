@@ -25,6 +25,16 @@ pub struct Tally {
     pub broken: u32,
 }
 
+/// Why a sweep has ended before its last cycle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unfinished {
+    /// Somebody asked it to stop.
+    Asked,
+    /// It does not work itself, and this is what it met with.
+    Failed(String),
+}
+
 /// A whole sweep.
 #[derive(Debug, Clone, Serialize)]
 pub struct Swept {
@@ -36,6 +46,8 @@ pub struct Swept {
     pub route: RouteKind,
     /// The cycles.
     pub cycles: Vec<Cycle>,
+    /// Why there are fewer of them than were wanted, where it is so.
+    pub unfinished: Option<Unfinished>,
     /// By fault.
     pub faults: BTreeMap<Fault, Tally>,
     /// What could not be brought about on this machine, and was not drawn.
@@ -54,6 +66,7 @@ impl Swept {
             rate: options.rate,
             route: options.route,
             cycles: Vec::new(),
+            unfinished: None,
             faults: BTreeMap::new(),
             skipped: options.skipped.clone(),
             worlds: 0,
