@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 
 use crate::cutover::engine::Interrupt;
 use crate::cutover::event::{Story, WayBack};
@@ -23,7 +22,7 @@ use crate::workload::{History, Workload};
 use draw::{Draw, Moment, Verb, draw};
 use eye::Eye;
 use rules::Seen;
-pub use tally::{Swept, Tally, Unfinished};
+pub use tally::{Cycle, Swept, Tally, Unfinished};
 use tool::{Ended, Tool};
 use world::{Server, Stage, World};
 
@@ -81,42 +80,6 @@ pub struct SweepOptions {
     pub source_bindir: Option<PathBuf>,
     /// Programs of the ParadeDB server.
     pub target_bindir: Option<PathBuf>,
-}
-
-/// What became of one cycle.
-#[derive(Debug, Clone, Serialize)]
-pub struct Cycle {
-    /// From 1.
-    pub cycle: u32,
-    /// The turn.
-    pub verb: Verb,
-    /// What went wrong.
-    pub fault: Fault,
-    /// When it was to strike.
-    pub moment: Moment,
-    /// On what, and for how long.
-    pub detail: String,
-    /// Whether it struck while the verb worked.
-    pub struck: bool,
-    /// The exit codes of the verb, run until it ended; none where a signal ended it.
-    pub codes: Vec<Option<i32>>,
-    /// From the last acknowledged write on one side to the first on the other, in milliseconds;
-    /// the fault included.
-    pub pause_ms: Option<f64>,
-    /// Writes that were acknowledged.
-    pub acknowledged: u64,
-    /// Those of them that are not there.
-    pub lost: u64,
-    /// Writes that are there more than once.
-    pub duplicated: u64,
-    /// Writes that were acknowledged by a server that no longer served.
-    pub rivals: u64,
-    /// The way back afterwards.
-    pub way_back: WayBack,
-    /// The rules that were broken, in sentences.
-    pub broken: Vec<String>,
-    /// Time of the cycle, in seconds.
-    pub seconds: f64,
 }
 
 /// Sweeps; each cycle is told as it ends. What was seen is not lost where a later cycle cannot be

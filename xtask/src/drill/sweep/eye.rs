@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::Result;
 use tokio::task::JoinHandle;
+use tokio_postgres::Statement;
 
 use crate::pg::endpoint::{Endpoint, Session};
 
@@ -55,7 +57,8 @@ async fn look(mut sides: [Side; 2], saw_two: Arc<AtomicBool>) {
 struct Side {
     maintenance: Endpoint,
     database: String,
-    session: Option<Session>,
+    /// With the question, prepared once: it is asked hundreds of times a second.
+    session: Option<(Session, Statement)>,
 }
 
 impl Side {
@@ -66,16 +69,24 @@ impl Side {
 
     /// Whether clients may write; a server that is down is closed.
     async fn is_open(&mut self) -> bool {
-        if self.session.as_ref().is_none_or(Session::is_lost) {
-            let Ok(session) = self.maintenance.connect("eye").await else { return false };
-            self.session = Some(session);
+        if self.session.as_ref().is_none_or(|(session, _)| session.is_lost()) {
+            self.session = self.connect().await.ok();
         }
-        let Some(session) = &self.session else { return false };
-        let sql = "SELECT datconnlimit <> 0 AND NOT EXISTS (
-                       SELECT FROM pg_db_role_setting
-                       WHERE setdatabase = d.oid AND setrole = 0
-                         AND 'default_transaction_read_only=on' = ANY (setconfig))
-                   FROM pg_database AS d WHERE datname = $1";
-        session.query_one(sql, &[&self.database]).await.is_ok_and(|row| row.get(0))
+        let Some((session, question)) = &self.session else { return false };
+        session.query_one(question, &[&self.database]).await.is_ok_and(|row| row.get(0))
+    }
+
+    async fn connect(&self) -> Result<(Session, Statement)> {
+        let session = self.maintenance.connect("eye").await?;
+        let question = session
+            .prepare(
+                "SELECT datconnlimit <> 0 AND NOT EXISTS (
+                     SELECT FROM pg_db_role_setting
+                     WHERE setdatabase = d.oid AND setrole = 0
+                       AND 'default_transaction_read_only=on' = ANY (setconfig))
+                 FROM pg_database AS d WHERE datname = $1",
+            )
+            .await?;
+        Ok((session, question))
     }
 }

@@ -1,12 +1,50 @@
-//! What a sweep came to: counts by fault, and the pauses.
+//! What a sweep came to: each cycle, counts by fault, and the pauses.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Cycle, SweepOptions};
+use super::SweepOptions;
+use super::draw::{Moment, Verb};
+use crate::cutover::event::WayBack;
 use crate::drill::RouteKind;
 use crate::drill::faults::Fault;
+
+/// What became of one cycle.
+#[derive(Debug, Clone, Serialize)]
+pub struct Cycle {
+    /// From 1.
+    pub cycle: u32,
+    /// The turn.
+    pub verb: Verb,
+    /// What went wrong.
+    pub fault: Fault,
+    /// When it was to strike.
+    pub moment: Moment,
+    /// On what, and for how long.
+    pub detail: String,
+    /// Whether it struck while the verb worked.
+    pub struck: bool,
+    /// The exit codes of the verb, run until it ended; none where a signal ended it.
+    pub codes: Vec<Option<i32>>,
+    /// From the last acknowledged write on one side to the first on the other, in milliseconds;
+    /// the fault included.
+    pub pause_ms: Option<f64>,
+    /// Writes that were acknowledged.
+    pub acknowledged: u64,
+    /// Those of them that are not there.
+    pub lost: u64,
+    /// Writes that are there more than once.
+    pub duplicated: u64,
+    /// Writes that were acknowledged by a server that no longer served.
+    pub rivals: u64,
+    /// The way back afterwards.
+    pub way_back: WayBack,
+    /// The rules that were broken, in sentences.
+    pub broken: Vec<String>,
+    /// Time of the cycle, in seconds.
+    pub seconds: f64,
+}
 
 /// The cycles of one fault.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

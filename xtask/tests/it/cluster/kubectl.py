@@ -5,14 +5,14 @@ It speaks what the tool says: get, patch, auth can-i. It keeps resourceVersion a
 API server does, and plays the controllers where `settings.json` says so. `faults.json` tells it to
 refuse, to conflict, to hang and to die, before or after the change. Where the settings name a `real`
 kubectl, the faults are the same and the answers are those of its cluster.
+
+A night calls it hundreds of times: modules that few calls need are imported where they do.
 """
 
 import fcntl
-import ipaddress
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -165,6 +165,8 @@ def pass_time(store, resource, namespace):
 
 def validate_slice(name, slice):
     """kubectl tells of what is invalid in words of its own."""
+    import ipaddress
+
     for number, endpoint in enumerate(slice["endpoints"]):
         for place, address in enumerate(endpoint["addresses"]):
             if ipaddress.ip_address(address).is_loopback:
@@ -216,6 +218,8 @@ def can(store, words):
 
 def forward(store, words, given, fault):
     """Lets a real kubectl answer, whatever context the tool was told."""
+    import subprocess
+
     real = store.settings["real"]
     store.unlock()
     base = [real["program"], "--kubeconfig", real["kubeconfig"], "--context", real["context"]]
