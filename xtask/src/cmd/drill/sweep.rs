@@ -199,7 +199,6 @@ fn text(swept: &Swept) -> String {
         names => format!("\nskipped   {}: this machine cannot", names.join(", ")),
     };
     let pause = |percent| swept.pause_ms(percent).map_or("—".into(), ui::duration);
-    let broken = swept.broken().count();
     format!(
         "{table}{skipped}\npause     p50 {}, p95 {}, longest {}; faults included\n\
          ledger    {} acknowledged, {} lost, {} duplicated, {} by two writers\n\
@@ -211,11 +210,25 @@ fn text(swept: &Swept) -> String {
         swept.sum(|cycle| cycle.lost),
         swept.sum(|cycle| cycle.duplicated),
         swept.sum(|cycle| cycle.rivals),
-        if broken == 0 { "NO RULE BROKEN".into() } else { format!("{broken} TURNS BROKE A RULE") },
+        verdict(swept),
         swept.cycles.len(),
         swept.rate,
         swept.worlds,
         swept.seconds,
         swept.seed
     )
+}
+
+/// What a sweep came to in capitals. One with turns that were not made is none that passed, and why
+/// it ended is told beside the rules that it found broken.
+fn verdict(swept: &Swept) -> String {
+    let broken = match swept.broken().count() {
+        0 => "NO RULE BROKEN".to_string(),
+        turns => format!("{turns} TURNS BROKE A RULE"),
+    };
+    match &swept.unfinished {
+        None => broken,
+        Some(Unfinished::Asked) => format!("UNFINISHED, asked to stop; so far {broken}"),
+        Some(Unfinished::Failed(why)) => format!("UNFINISHED, {why}; so far {broken}"),
+    }
 }
